@@ -1,0 +1,48 @@
+# make demo   five frames from the simulated camera through a real indiserver, into demo/
+# make test   formatting, lint, types, imports and all tests
+# Both install what they need first (packaging/prepare) and are quick about it the second time.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+PIP := -c packaging/constraints.txt -e .[camera,client,test,dev]
+
+# The capture test also runs on older releases in the field: picamera2 of 2025, and numpy and astropy of
+# Raspberry Pi OS bookworm (numpy 1.24 has wheels for Python 3.11 alone).
+VERSIONS := picamera2-0.3.27 picamera2-0.3.31 bookworm
+picamera2-0.3.27 := picamera2==0.3.27
+picamera2-0.3.31 := picamera2==0.3.31
+bookworm := picamera2==0.3.31 numpy==1.24.* astropy==5.2.*
+
+.PHONY: demo test format lint types imports test-all test-versions $(VERSIONS) venv clean
+
+demo: venv
+	@$(BIN)/python packaging/demo
+
+test: format lint types imports test-all test-versions
+
+format: venv
+	$(BIN)/ruff format --check
+
+lint: venv
+	$(BIN)/ruff check
+
+types: venv
+	$(BIN)/mypy
+
+imports: venv
+	$(BIN)/lint-imports
+
+test-all: venv
+	$(BIN)/pytest
+
+test-versions: $(VERSIONS)
+
+$(VERSIONS):
+	packaging/prepare .venv-matrix/$@ -e . pytest pytest-timeout $($@)
+	.venv-matrix/$@/bin/pytest tests/camera
+
+venv:
+	@packaging/prepare .venv $(PIP)
+
+clean:
+	rm -rf .venv .venv-matrix demo

@@ -1,0 +1,1 @@
+"""`picam`, the command for people: an INDI client that knows the driver only over the wire."""
