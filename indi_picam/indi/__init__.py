@@ -1,1 +1,7 @@
-"""The INDI protocol: messages, their bytes, properties, devices and the link; knows no camera and no FITS."""
+"""The INDI protocol: bytes to messages, messages to properties, properties to requests answered.
+
+Knows no camera and no FITS, and imports nothing of ours. Read in this order: ``vectors`` (what a
+property is), ``messages`` (what travels), ``codec`` (bytes), ``device`` (properties of one device
+and their requests), ``link`` (the descriptors to the server), ``config`` (saved settings),
+``journal`` (stderr).
+"""

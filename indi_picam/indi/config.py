@@ -1,0 +1,161 @@
+"""Saved settings in INDI's own form: ``<INDIDriver>`` around one ``new*Vector`` per property.
+
+The file is ``$INDICONFIG``, else ``~/.indi/<device>_config.xml``; beside it, once, a copy
+``.default``. Loading gives the requests that the device then handles as if a client had sent them.
+Plain functions that read and write files: call them off the loop's thread. Every fault is a
+ConfigFault with a sentence; a file is never half written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from indi_picam.indi.decoder import Decoder
+from indi_picam.indi.encoder import encode
+from indi_picam.indi.messages import New
+from indi_picam.indi.vectors import AnyVector, value_text
+
+MAX_FILE_BYTES = 4 << 20
+"""A larger file is none of ours."""
+
+_ROOT = re.compile(
+    rb"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*)*<INDIDriver\s*>(.*)</INDIDriver\s*>\s*", re.DOTALL
+)
+_EMPTY_ROOT = re.compile(rb"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*)*<INDIDriver\s*/>\s*", re.DOTALL)
+
+
+class ConfigFault(Exception):
+    """Settings cannot be read or written; the text is a sentence for the user that says what to do."""
+
+
+def config_path(device: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the settings of a device stand."""
+    if configured := environment.get("INDICONFIG"):
+        return Path(configured)
+    return Path(environment.get("HOME") or Path.home()) / ".indi" / f"{device}_config.xml"
+
+
+def default_path(path: Path) -> Path:
+    """Where the settings as they were at first stand."""
+    return path.with_name(path.name + ".default")
+
+
+def load(path: Path, device: str) -> list[New]:
+    """The saved settings of this device in the order of the file; ConfigFault when there are none or it is damaged."""
+    settings = [setting for setting in _read(path) if setting.device == device]
+    _keep_default(path)
+    return settings
+
+
+def save(path: Path, device: str, vectors: Iterable[AnyVector]) -> None:
+    """Save these properties, in this order, in place of all that was saved of this device; ConfigFault."""
+    try:
+        others = [setting for setting in _read(path) if setting.device != device]
+    except ConfigFault:
+        # Nothing there, or nothing worth keeping: what is written now is whole.
+        others = []
+    _write(path, [*others, *(_setting(device, vector) for vector in vectors)])
+    _keep_default(path)
+
+
+def save_one(path: Path, device: str, vector: AnyVector) -> bool:
+    """Replace one saved property; False, with nothing written, when it is not saved yet (then save all).
+
+    ConfigFault when the file cannot be written.
+    """
+    try:
+        saved = _read(path)
+    except ConfigFault:
+        return False
+    fresh = _setting(device, vector)
+    places = [i for i, old in enumerate(saved) if (old.device, old.name) == (device, vector.name)]
+    if not places:
+        return False
+    if saved[places[0]] != fresh:
+        saved[places[0]] = fresh
+        _write(path, saved)
+    return True
+
+
+def purge(path: Path) -> None:
+    """Delete the saved settings, not the default ones; ConfigFault when there are none."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        raise ConfigFault(
+            f"There are no saved settings to delete: {path} does not exist."
+        ) from None
+    except OSError as fault:
+        raise ConfigFault(f"{path} cannot be deleted: {fault.strerror}.") from None
+
+
+def _setting(device: str, vector: AnyVector) -> New:
+    values = {name: value_text(value) for name, value in vector.values.items()}
+    return New(device, vector.name, vector.kind, values)
+
+
+def _read(path: Path) -> list[New]:
+    _refuse_if_of_root(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigFault(f"There are no saved settings yet: {path} does not exist.") from None
+    except OSError as fault:
+        raise ConfigFault(f"{path} cannot be read: {fault.strerror}.") from None
+    if _EMPTY_ROOT.fullmatch(content):
+        return []
+    root = _ROOT.fullmatch(content) if len(content) <= MAX_FILE_BYTES else None
+    if root is None:
+        raise ConfigFault(f"{path} is damaged; save the settings anew or delete it.")
+    settings = []
+    for message in Decoder().feed(root[1]):
+        if not isinstance(message, New):
+            raise ConfigFault(f"{path} is damaged; save the settings anew or delete it.")
+        settings.append(message)
+    return settings
+
+
+def _write(path: Path, settings: Iterable[New]) -> None:
+    _refuse_if_of_root(path)
+    content = b"<INDIDriver>\n" + b"".join(map(encode, settings)) + b"</INDIDriver>\n"
+    try:
+        path.parent.mkdir(mode=0o775, parents=True, exist_ok=True)
+        _replace(path, content)
+    except OSError as fault:
+        raise ConfigFault(f"{path} cannot be written: {fault.strerror}.") from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside, flush to the card, rename: whoever reads sees the old file or the new one. OSError."""
+    path = Path(os.path.realpath(path))
+    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def _keep_default(path: Path) -> None:
+    """Keep the first settings ever seen as the default ones; without them nothing is lost but CONFIG_DEFAULT."""
+    if not default_path(path).exists():
+        with contextlib.suppress(OSError):
+            _replace(default_path(path), path.read_bytes())
+
+
+def _refuse_if_of_root(path: Path) -> None:
+    # As libindi does (IUGetConfigFP): a driver once run with sudo leaves a file that no later run
+    # could save to.
+    with contextlib.suppress(OSError):
+        if path.stat().st_uid == 0 and os.geteuid() != 0:
+            raise ConfigFault(f"{path} belongs to root; run: sudo chown -R $USER: {path.parent}")

@@ -1,0 +1,29 @@
+"""What goes to stderr, where indiserver puts it into its log.
+
+indiserver reads a driver's stderr into 1024 bytes and closes the pipe for good when a line does
+not end within them (indiserver 1.9.9), so every line written here is short, and a closed pipe is
+nobody's error. Anybody may call it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import textwrap
+
+_LINE_BYTES = 900
+
+
+def note(text: str) -> None:
+    """Write text to stderr in lines of at most 900 bytes."""
+    lines = [
+        piece
+        for line in text.encode("ascii", "backslashreplace").decode().splitlines()
+        for piece in textwrap.wrap(
+            line, _LINE_BYTES, drop_whitespace=False, replace_whitespace=False
+        )
+        or [""]
+    ]
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write("\n".join(lines) + "\n")
+        sys.stderr.flush()
