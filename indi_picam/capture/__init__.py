@@ -1,1 +1,1 @@
-"""Taking pictures: what was asked, the exposure as a state machine, finished frames; knows no INDI."""
+"""Taking pictures: what was asked, and the exposure as a state machine; knows no INDI."""

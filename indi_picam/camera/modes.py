@@ -1,0 +1,173 @@
+"""The words of the camera room: the value types that the worker and the driver share.
+
+Plain frozen facts and requests, all picklable to JSON; no picamera2, no INDI, no FITS. Times are
+integer microseconds (``_us``) or nanoseconds of :mod:`indi_picam.clock` (``_ns``); sizes and
+origins are pixels of the sensor mode, unbinned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Roi:
+    """A rectangle in pixels of a sensor mode, unbinned; x and y from the top left."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class SensorMode:
+    """One raw mode of a sensor, named by what never changes: its size and bit depth."""
+
+    width: int
+    height: int
+    bits: int
+
+    @property
+    def name(self) -> str:
+        """``4056x3040_12``: how clients, files and messages name the mode."""
+        return f"{self.width}x{self.height}_{self.bits}"
+
+    @property
+    def full_frame(self) -> Roi:
+        """The whole mode as a rectangle."""
+        return Roi(0, 0, self.width, self.height)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraId:
+    """One camera that libcamera lists, before it is opened."""
+
+    id: str
+    """libcamera's Id: says how the camera is connected and never changes while it stays there."""
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class CameraFacts:
+    """What a camera is, read once when it is opened."""
+
+    camera_id: str
+    model: str
+    pixel_size_um: tuple[float, float]
+    """Width and height of a pixel of the full-resolution array in um; 0 where libcamera does not
+    say."""
+    pixel_array: tuple[int, int]
+    modes: tuple[SensorMode, ...]
+    """Every raw mode, biggest first, and deepest first among equals; never empty."""
+    exposure_max_us: tuple[int, ...]
+    """The longest exposure of each of ``modes``, to name one that allows more; 0 where not
+    known."""
+    has_temperature: bool
+    """Whether this sensor is known to report its temperature (a frame may still prove the table
+    wrong)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModeFacts:
+    """What libcamera grants once a mode is configured; the only source of limits and layout."""
+
+    mode: SensorMode
+    raw_format: str
+    """The granted format, ``SBGGR12`` or ``SBGGR16``: read back, never assumed."""
+    bayer_pattern: str | None
+    """The 2x2 cell at the top-left pixel of the mode, ``BGGR``; None on mono sensors."""
+    pixel_size_um: tuple[float, float]
+    """Of a pixel of this mode, larger than the array's where the sensor itself bins."""
+    exposure_min_us: int
+    exposure_max_us: int
+    exposure_step_us: float
+    """Length of one line, or at most 15 % more: exposures are whole lines. See ``step_at``."""
+    gain_min: float
+    gain_max: float
+    frame_duration_min_us: int
+    frame_duration_max_us: int
+
+    def step_us(self, exposure_us: int) -> float:
+        """The distance of neighbouring exposures about one of this length, in us; at least 1.
+
+        Beyond 65,500 lines imx477 and imx708 count lines by powers of two up to 128 and then
+        lengthen the line (libcamera, their CamHelpers), so the step grows with the exposure.
+        """
+        lines = exposure_us / self.exposure_step_us if self.exposure_step_us else 0.0
+        return max(1.0, self.exposure_step_us * max(1.0, 2 * lines / 65_500))
+
+
+class Way(StrEnum):
+    """How a frame is taken; see the worker."""
+
+    RESTART = "restart"
+    PRIMER = "primer"
+    FREE_RUNNING = "free-running"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRequest:
+    """One exposure, or ``count`` equal ones without a gap, as asked of the worker."""
+
+    mode: SensorMode
+    exposure_us: int
+    gain: float
+    roi: Roi
+    bin_x: int = 1
+    bin_y: int = 1
+    scale_to_16_bit: bool = True
+    """Values shifted up to 16 bits, the same on every Pi; else the ADC's own values."""
+    header_room: int = 8640
+    """Bytes left free before the pixels for the FITS header; a multiple of 2880."""
+    count: int = 1
+    way: Way | None = None
+    """None: the worker chooses by what costs least for this sensor, mode and exposure."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFacts:
+    """What the sensor reported of a frame, and how its pixels lie in the memory that comes with it.
+
+    The memory: ``header_room`` bytes, then height x width big-endian 16-bit words offset by 32768
+    (FITS BZERO), top row first, then zeros up to a multiple of 2880 (FITS standard 4.0, section
+    3.3.2).
+    """
+
+    exposure_us: int
+    gain: float
+    digital_gain: float
+    frame_duration_us: int
+    sensor_timestamp_ns: int
+    """Start of readout of the first row: its exposure ended then (libcamera, SensorTimestamp)."""
+    completed_ns: int
+    """When libcamera handed the request over."""
+    temperature_c: float | None
+    black_level: float
+    """In units of the stored values, of one unbinned pixel."""
+    saturation: int
+    """The highest value one unbinned pixel can have, in units of the stored values."""
+    width: int
+    height: int
+    bayer_pattern: str | None
+    """Of the first stored pixel; None for mono sensors and binned frames."""
+    header_room: int
+    datasum: int
+    """Ones' complement sum of the data and its padding (FITS standard 4.0, section 4.4.2.7)."""
+    way: Way
+    skipped: int
+    """Frames of the sensor before this one that were seen and not accepted, or lost between two of
+    a run."""
+
+
+class CameraFault(Exception):
+    """Something is wrong with the camera; the text is a sentence for the user that says what to do.
+
+    ``retry`` says whether a fresh worker may well succeed (it died, hung or stalled) or the request
+    itself or the installation is at fault.
+    """
+
+    def __init__(self, sentence: str, *, retry: bool) -> None:
+        super().__init__(sentence)
+        self.retry = retry

@@ -1,0 +1,239 @@
+"""The exposures of one camera, one at a time: a state machine over its worker.
+
+    state       what happens                                  leaves to
+    CLOSED      no worker; the camera is free for others      IDLE (connect)
+    IDLE        the worker is ready, or being replaced        ARMING (start), CLOSED (disconnect)
+    ARMING      the camera is told, nothing is exposed yet    EXPOSING, IDLE (abort, failure)
+    EXPOSING    the shutter is open, or the frame is read     DELIVERING, IDLE (abort, failure)
+    DELIVERING  the frame is made ready and handed over       EXPOSING (more to come), IDLE
+
+A worker that dies, hangs or stalls is replaced; the running exposure is then repeated once if it
+still ends in good time, else it is reported as failed. Knows no INDI and no FITS; the exposing
+group is its listener.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from contextlib import suppress
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+from indi_picam import clock
+from indi_picam.camera.modes import (
+    CameraFacts,
+    CameraFault,
+    FrameFacts,
+    FrameRequest,
+    ModeFacts,
+    Roi,
+    SensorMode,
+)
+from indi_picam.camera.remote import Frame, RemoteCamera
+from indi_picam.capture.plan import ExposurePlan
+
+_PROOF_EXPOSURE_US = 1000
+_SHORT_EXPOSURE_S = 10
+_RETRY_SLACK_S, _RETRY_SLACK_SHORT_S = 120, 10
+_REPLACING_S = 2
+"""A generous guess of what a new worker costs (0.2 s here, more on a Pi)."""
+
+Ready = TypeVar("Ready")
+"""What a listener makes of a frame before it hands it over."""
+
+
+class State(Enum):
+    """Where the engine is; see the table above."""
+
+    CLOSED = "closed"
+    IDLE = "idle"
+    ARMING = "arming"
+    EXPOSING = "exposing"
+    DELIVERING = "delivering"
+
+
+class Listener(Protocol[Ready]):
+    """Who is told what becomes of an exposure; nothing is told once it was aborted."""
+
+    def exposure_began(self, plan: ExposurePlan, at_ns: int) -> None:
+        """The exposure that will be delivered began at this moment of the camera's clock."""
+
+    async def make_ready(self, plan: ExposurePlan, frame: Frame) -> Ready:
+        """Makes what can be sent of a frame, whose memory the listener owns from now on."""
+
+    def hand_over(self, plan: ExposurePlan, ready: Ready, *, last: bool) -> None:
+        """Sends it; at the last frame of the plan the engine is idle already."""
+
+    def exposure_failed(self, plan: ExposurePlan, sentence: str) -> None:
+        """The exposure is given up; the next may be started."""
+
+    def camera_trouble(self, sentence: str) -> None:
+        """Something happened to the camera that is being mended, or could not be."""
+
+
+class Engine(Generic[Ready]):
+    """Takes exposures with one camera on one asyncio loop."""
+
+    def __init__(self, camera: RemoteCamera, listener: Listener[Ready]) -> None:
+        self._camera = camera
+        self._listener = listener
+        self._exposure: asyncio.Task[None] | None = None
+        self._replacing: asyncio.Task[CameraFault | None] | None = None
+        self._mode: SensorMode | None = None
+        self.state = State.CLOSED
+        camera.on_lost = self._lost
+
+    @property
+    def busy(self) -> bool:
+        """Whether an exposure is under way or not yet handed over."""
+        return self.state not in (State.CLOSED, State.IDLE)
+
+    async def connect(self, mode_name: str | None) -> tuple[CameraFacts, ModeFacts, FrameFacts]:
+        """Opens the camera and proves it with one short frame.
+
+        In the named mode if the camera has it, else in the biggest and deepest. Raises CameraFault
+        with a sentence; the camera is closed again then.
+        """
+        try:
+            camera = await self._camera.open()
+            named = (mode for mode in camera.modes if mode.name == mode_name)
+            self._mode = next(named, camera.modes[0])
+            mode = await self._camera.configure(self._mode)
+            proof = await self._proof_frame(mode)
+        except BaseException:
+            await self._camera.close()
+            raise
+        self.state = State.IDLE
+        return camera, mode, proof
+
+    async def _proof_frame(self, mode: ModeFacts) -> FrameFacts:
+        request = FrameRequest(
+            mode=mode.mode,
+            exposure_us=max(mode.exposure_min_us, _PROOF_EXPOSURE_US),
+            gain=mode.gain_min,
+            roi=Roi(0, 0, 2, 2),
+        )
+        async for frame in self._camera.take(request):
+            os.close(frame.memory)
+            return frame.facts
+        raise CameraFault("The camera gave no test frame: connect again.", retry=True)
+
+    async def configure(self, mode: SensorMode) -> ModeFacts:
+        """Changes the sensor mode; after a CameraFault the old one is set up again."""
+        await self._ready()
+        try:
+            facts = await self._camera.configure(mode)
+        except CameraFault as fault:
+            self._lost(fault)
+            raise
+        self._mode = mode
+        return facts
+
+    def start(self, plan: ExposurePlan) -> None:
+        """Begins an exposure; the engine must be idle. All further news goes to the listener."""
+        self.state = State.ARMING
+        self._exposure = asyncio.create_task(self._expose(plan), name="exposure")
+
+    async def abort(self) -> None:
+        """Ends the running exposure, if any; nothing of it is told or delivered any more."""
+        if not self.busy or self._exposure is None:
+            return
+        self._exposure.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._exposure
+        self.state = State.IDLE
+        try:
+            await self._camera.abort()
+        except CameraFault as fault:
+            self._lost(fault)
+
+    async def disconnect(self) -> None:
+        """Ends what runs, ends the worker and frees the camera; never raises."""
+        await self.abort()
+        if self._replacing is not None:
+            self._replacing.cancel()
+            self._replacing = None
+        await self._camera.close()
+        self.state = State.CLOSED
+
+    async def _expose(self, plan: ExposurePlan) -> None:
+        asked_s = clock.monotonic_s()
+        try:
+            remaining = await self._take(plan, plan.request.count, asked_s)
+            if remaining:
+                await self._take(plan, remaining, None)
+        except CameraFault as fault:
+            self.state = State.IDLE
+            if fault.retry:
+                self._replace()
+            self._listener.exposure_failed(plan, str(fault))
+
+    async def _take(self, plan: ExposurePlan, count: int, asked_s: float | None) -> int:
+        """Takes and hands over frames; returns how many are left for a second try."""
+        remaining = count
+        try:
+            await self._ready()
+            request = dataclasses.replace(plan.request, count=count)
+            async for frame in self._camera.take(request, lambda at_ns: self._began(plan, at_ns)):
+                remaining -= 1
+                await self._deliver(plan, frame, last=remaining == 0)
+        except CameraFault as fault:
+            if asked_s is None or not fault.retry or not _retry_in_time(plan, asked_s):
+                raise
+            self._listener.camera_trouble(f"{fault} The exposure is taken again.")
+            self._replace()
+        return remaining
+
+    def _began(self, plan: ExposurePlan, at_ns: int) -> None:
+        self.state = State.EXPOSING
+        self._listener.exposure_began(plan, at_ns)
+
+    async def _deliver(self, plan: ExposurePlan, frame: Frame, *, last: bool) -> None:
+        self.state = State.DELIVERING
+        ready = await self._listener.make_ready(plan, frame)
+        # Clients answer the hand-over with the next exposure at once: it must find the engine idle.
+        self.state = State.IDLE if last else State.EXPOSING
+        self._listener.hand_over(plan, ready, last=last)
+
+    def _lost(self, fault: CameraFault) -> None:
+        self._listener.camera_trouble(str(fault))
+        self._replace()
+
+    def _replace(self) -> None:
+        if self._replacing is None or self._replacing.done():
+            self._replacing = asyncio.create_task(self._new_worker(), name="new worker")
+
+    async def _new_worker(self) -> CameraFault | None:
+        """Ends the worker and starts another in the present mode; the fault when that fails."""
+        assert self._mode is not None  # noqa: S101 - only a connected camera is replaced
+        await self._camera.close()
+        try:
+            await self._camera.open()
+            await self._camera.configure(self._mode)
+        except CameraFault as fault:
+            await self._camera.close()
+            self._listener.camera_trouble(str(fault))
+            return fault
+        return None
+
+    async def _ready(self) -> None:
+        """Waits for a worker in the present mode; raises CameraFault when none can be had."""
+        if self._replacing is None and self._camera.alive:
+            return
+        if self._replacing is None or (self._replacing.done() and self._replacing.result()):
+            self._replacing = None
+            self._replace()
+        assert self._replacing is not None  # noqa: S101 - _replace() saw to it
+        fault = await asyncio.shield(self._replacing)
+        self._replacing = None
+        if fault is not None:
+            raise fault
+
+
+def _retry_in_time(plan: ExposurePlan, asked_s: float) -> bool:
+    """Whether a second try ends within the exposure + 120 s, + 10 s if it is short."""
+    short = plan.exposure_s < _SHORT_EXPOSURE_S
+    slack_s = _RETRY_SLACK_SHORT_S if short else _RETRY_SLACK_S
+    return clock.monotonic_s() - asked_s + _REPLACING_S <= slack_s

@@ -1,0 +1,111 @@
+"""What is asked of the camera, checked and frozen: settings become a plan or a refusal.
+
+Knows the camera's limits and no INDI; the exposing group calls it with the settings as they stand
+at the moment an exposure is ordered, so that later changes never touch a running one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from indi_picam.camera.modes import CameraFacts, FrameRequest, ModeFacts, Roi
+
+
+class FrameType(StrEnum):
+    """What a frame is taken for; the values are the words FITS files use (INDI::CCD, FRAME)."""
+
+    LIGHT = "Light"
+    BIAS = "Bias"
+    DARK = "Dark"
+    FLAT = "Flat"
+
+
+@dataclass(frozen=True, slots=True)
+class ExposureSettings:
+    """All that decides a frame besides its length."""
+
+    mode: ModeFacts
+    roi: Roi
+    bin_x: int
+    bin_y: int
+    gain: float
+    scale_to_16_bit: bool
+    frame_type: FrameType
+
+
+@dataclass(frozen=True, slots=True)
+class ExposurePlan:
+    """One order to the camera, valid as far as can be known before the shutter opens."""
+
+    request: FrameRequest
+    mode: ModeFacts
+    frame_type: FrameType
+
+    @property
+    def exposure_s(self) -> float:
+        """Length of one exposure in seconds."""
+        return self.request.exposure_us / 1e6
+
+
+def plan_exposure(
+    exposure_s: float, settings: ExposureSettings, camera: CameraFacts, header_room: int
+) -> ExposurePlan:
+    """Checks an exposure against what the camera can do and freezes it.
+
+    A bias frame always gets the shortest exposure (INDI::CCD). Raises ValueError with a sentence
+    for the user when the exposure is out of the mode's limits, the binning differs in x and y, or
+    the frame does not lie inside the mode.
+    """
+    mode = settings.mode
+    exposure_us = round(exposure_s * 1e6)
+    if settings.frame_type is FrameType.BIAS:
+        exposure_us = mode.exposure_min_us
+    elif not mode.exposure_min_us <= exposure_us <= mode.exposure_max_us:
+        raise ValueError(_out_of_limits(exposure_us, mode, camera))
+    if settings.bin_x != settings.bin_y:
+        raise ValueError(
+            f"Binning {settings.bin_x} x {settings.bin_y} cannot be taken: "
+            "set HOR_BIN and VER_BIN to the same value."
+        )
+    _check_roi(settings)
+    request = FrameRequest(
+        mode=mode.mode,
+        exposure_us=exposure_us,
+        gain=settings.gain,
+        roi=settings.roi,
+        bin_x=settings.bin_x,
+        bin_y=settings.bin_y,
+        scale_to_16_bit=settings.scale_to_16_bit,
+        header_room=header_room,
+    )
+    return ExposurePlan(request, mode, settings.frame_type)
+
+
+def _out_of_limits(exposure_us: int, mode: ModeFacts, camera: CameraFacts) -> str:
+    limits = (
+        f"An exposure of {exposure_us / 1e6:g} s cannot be taken: mode {mode.mode.name} allows "
+        f"{mode.exposure_min_us / 1e6:g} to {mode.exposure_max_us / 1e6:g} s."
+    )
+    if exposure_us < mode.exposure_min_us:
+        return limits
+    longest_us, longer = max(
+        zip(camera.exposure_max_us, camera.modes, strict=True), key=lambda pair: pair[0]
+    )
+    if longest_us < exposure_us or longer == mode.mode:
+        return f"{limits} No mode of this camera allows more." if longer == mode.mode else limits
+    return f"{limits} Mode {longer.name} allows up to {longest_us / 1e6:g} s."
+
+
+def _check_roi(settings: ExposureSettings) -> None:
+    roi, mode = settings.roi, settings.mode.mode
+    if roi.x + roi.width > mode.width or roi.y + roi.height > mode.height:
+        raise ValueError(
+            f"The frame {roi.width} x {roi.height} at {roi.x}, {roi.y} reaches beyond the "
+            f"{mode.width} x {mode.height} pixels of the sensor mode: make it smaller, or reset it."
+        )
+    if roi.width < settings.bin_x or roi.height < settings.bin_y:
+        raise ValueError(
+            f"The frame {roi.width} x {roi.height} is smaller than one binned pixel "
+            f"({settings.bin_x} x {settings.bin_y}): make it larger."
+        )

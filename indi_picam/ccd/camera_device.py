@@ -1,0 +1,232 @@
+"""One camera as one INDI device: connects it, shows its properties, wires its groups.
+
+    CONNECTION   what is defined                                        the camera
+    Off          CONNECTION, DRIVER_INFO, CONFIG_PROCESS                free for other programs
+    Busy         the same; the worker opens the camera and takes a
+                 short frame that proves it and tells its temperature   being opened
+    On           everything                                             held by the worker
+
+Knows what a client sees and in which order; what each property does stands in its group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from indi_picam import __version__, fits
+from indi_picam.camera.modes import CameraFault, FrameFacts, ModeFacts
+from indi_picam.camera.remote import RemoteCamera
+from indi_picam.capture.plan import ExposurePlan
+from indi_picam.ccd.controls import Controls
+from indi_picam.ccd.exposing import Exposing
+from indi_picam.ccd.imaging import Imaging
+from indi_picam.indi import config
+from indi_picam.indi.device import Answer, Device
+from indi_picam.indi.link import Link
+from indi_picam.indi.vectors import (
+    AnyVector,
+    Rule,
+    State,
+    Switch,
+    SwitchVector,
+    Text,
+    TextVector,
+)
+
+CCD_INTERFACE = 2
+"""The bit of DRIVER_INTERFACE that makes clients offer a device as a camera (INDI,
+BaseDevice::CCD_INTERFACE)."""
+
+CONNECTION = SwitchVector(
+    "CONNECTION",
+    "Connection",
+    "Main Control",
+    (Switch("CONNECT", "Connect"), Switch("DISCONNECT", "Disconnect", True)),
+)
+
+CONFIG_PROCESS = SwitchVector(
+    "CONFIG_PROCESS",
+    "Configuration",
+    "Options",
+    (
+        Switch("CONFIG_LOAD", "Load"),
+        Switch("CONFIG_SAVE", "Save"),
+        Switch("CONFIG_DEFAULT", "Default"),
+        Switch("CONFIG_PURGE", "Purge"),
+    ),
+    timeout=0,
+    rule=Rule.AT_MOST_ONE,
+)
+CONFIG_DONE = {
+    "CONFIG_LOAD": "Device configuration applied.",
+    "CONFIG_SAVE": "Device configuration saved.",
+    "CONFIG_DEFAULT": "Default device configuration applied.",
+    "CONFIG_PURGE": "Device configuration deleted.",
+}
+
+DEFINITION_ORDER = (
+    "CCD_EXPOSURE",
+    "CCD_ABORT_EXPOSURE",
+    "CCD_FRAME",
+    "CCD_FRAME_RESET",
+    "CCD_BINNING",
+    "CCD_TEMPERATURE",
+    "CCD_CAPTURE_FORMAT",
+    "CCD_INFO",
+    "CCD1",
+    "CCD_FRAME_TYPE",
+    "CCD_CFA",
+    "CCD_GAIN",
+    "PICAM_ISO",
+    "PICAM_MODE",
+    "PICAM_VALUES",
+    "PICAM_ADC",
+    "PICAM_FRAME",
+)
+"""What a client sees once connected: INDI::CCD's order, then the driver's own."""
+
+SAVED_ORDER = (
+    "PICAM_MODE",
+    "CCD_FRAME",
+    "CCD_BINNING",
+    "CCD_GAIN",
+    "PICAM_VALUES",
+)
+"""What CONFIG_SAVE keeps, in the order it is applied again: the mode first, as the frame lies in
+it."""
+
+
+def driver_info(driver_name: str, executable: str) -> TextVector:
+    """DRIVER_INFO as INDI's DefaultDevice declares it; the interface makes clients see a camera."""
+    return TextVector(
+        "DRIVER_INFO",
+        "Driver Info",
+        "General Info",
+        (
+            Text("DRIVER_NAME", "Name", driver_name),
+            Text("DRIVER_EXEC", "Exec", executable),
+            Text("DRIVER_VERSION", "Version", __version__.rpartition(".")[0]),
+            Text("DRIVER_INTERFACE", "Interface", str(CCD_INTERFACE)),
+        ),
+        perm="ro",
+    )
+
+
+class CameraDevice:
+    """The INDI device of one camera; defines what is always there when it is made."""
+
+    def __init__(self, name: str, info: TextVector, camera: RemoteCamera, link: Link) -> None:
+        self.indi = Device(name, link.send)
+        self._settings = config.config_path(name)
+        self._connection = self.indi.add(CONNECTION, self._connect_or_not)
+        always = (
+            self._connection,
+            self.indi.add(info),
+            self.indi.add(CONFIG_PROCESS, self._process_config),
+        )
+        self._controls = Controls(self.indi)
+        self._exposing = Exposing(
+            self.indi, link, camera, self._plan, self._cards, self._frame_taken
+        )
+        self._imaging = Imaging(self.indi, self._exposing.engine, self._mode_changed)
+        self.indi.define(*always)
+
+    async def close(self) -> None:
+        """Ends the worker and frees the camera; never raises."""
+        await self._exposing.engine.disconnect()
+
+    # -- connection --------------------------------------------------------------------------------
+
+    async def _connect_or_not(self, asked: Mapping[str, bool]) -> Answer:
+        if asked["CONNECT"] == self._is_connected:
+            return Answer(State.OK if asked["CONNECT"] else State.IDLE)
+        return await (self._connect() if asked["CONNECT"] else self._disconnect())
+
+    @property
+    def _is_connected(self) -> bool:
+        return bool(self._connection["CONNECT"])
+
+    async def _connect(self) -> Answer:
+        # Slow cameras take seconds: clients shall see that something happens (Ekos gives up after
+        # 10 s).
+        self.indi.set(self._connection, state=State.BUSY)
+        try:
+            camera, mode, proof = await self._exposing.engine.connect(self._imaging.mode_name)
+        except CameraFault as fault:
+            return Answer(State.ALERT, {"DISCONNECT": True}, str(fault))
+        self._imaging.connected(camera, mode)
+        self._mode_changed(mode)
+        return Answer(then=lambda: self._show_all(proof))
+
+    def _show_all(self, proof: FrameFacts) -> None:
+        self._imaging.frame_taken(proof)
+        self._controls.frame_taken(proof)
+        shown = (name for name in DEFINITION_ORDER if self._is_shown(name, proof))
+        self.indi.define(*(self.indi[name] for name in shown))
+
+    def _is_shown(self, name: str, proof: FrameFacts) -> bool:
+        if name == "CCD_CFA":
+            return self._imaging.is_mosaic
+        return name != "CCD_TEMPERATURE" or proof.temperature_c is not None
+
+    async def _disconnect(self) -> Answer:
+        await self._exposing.stop()
+        await self._exposing.engine.disconnect()
+        return Answer(State.IDLE, then=self._hide_all)
+
+    def _hide_all(self) -> None:
+        self.indi.delete(*(self.indi[name] for name in DEFINITION_ORDER))
+
+    # -- what the groups need of each other --------------------------------------------------------
+
+    def _plan(self, exposure_s: float) -> ExposurePlan:
+        return self._imaging.plan(exposure_s, self._controls.gain)
+
+    def _mode_changed(self, mode: ModeFacts) -> None:
+        self._imaging.mode_changed(mode)
+        self._exposing.mode_changed(mode)
+        self._controls.mode_changed(mode)
+
+    def _frame_taken(self, facts: FrameFacts) -> None:
+        self._imaging.frame_taken(facts)
+        self._controls.frame_taken(facts)
+        if self._is_connected and facts.temperature_c is not None:
+            self.indi.define(self.indi["CCD_TEMPERATURE"])
+
+    def _cards(self, plan: ExposurePlan, facts: FrameFacts) -> list[fits.Card]:
+        return [
+            fits.Card("INSTRUME", self.indi.name, "INDI device"),
+            fits.Card("FRAME", plan.frame_type.value, "type of frame"),
+            fits.Card("IMAGETYP", f"{plan.frame_type.value} Frame", "type of frame"),
+            *fits.exposure_cards(plan.request, facts, plan.mode),
+            fits.Card("SWCREATE", f"indi_picam {__version__}", "software"),
+        ]
+
+    # -- saved settings ----------------------------------------------------------------------------
+
+    async def _process_config(self, asked: Mapping[str, bool]) -> Answer:
+        action = next((name for name, on in asked.items() if on), None)
+        off = dict.fromkeys(asked, False)
+        try:
+            match action:
+                case "CONFIG_LOAD":
+                    await self._load(self._settings)
+                case "CONFIG_DEFAULT":
+                    await self._load(config.default_path(self._settings))
+                case "CONFIG_SAVE":
+                    await asyncio.to_thread(
+                        config.save, self._settings, self.indi.name, self._saved()
+                    )
+                case "CONFIG_PURGE":
+                    await asyncio.to_thread(config.purge, self._settings)
+        except config.ConfigFault as fault:
+            return Answer(State.ALERT, off, str(fault))
+        return Answer(State.OK, off, CONFIG_DONE.get(action or ""))
+
+    async def _load(self, path: Path) -> None:
+        await self.indi.apply(await asyncio.to_thread(config.load, path, self.indi.name))
+
+    def _saved(self) -> list[AnyVector]:
+        return [self.indi[name].vector for name in SAVED_ORDER if self.indi[name].defined]

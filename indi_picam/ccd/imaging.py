@@ -1,0 +1,282 @@
+"""The picture as clients set it: frame, binning, sensor mode, pixel values, type.
+
+The properties hold the settings; an exposure reads them once when it starts
+(:meth:`Imaging.settings`), so a change never touches a running one. Sizes are unbinned pixels of
+the sensor mode. Knows the engine only to change the mode; called by the camera device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from indi_picam.camera.modes import CameraFacts, CameraFault, FrameFacts, ModeFacts, Roi
+from indi_picam.capture.engine import Engine
+from indi_picam.capture.plan import ExposurePlan, ExposureSettings, FrameType, plan_exposure
+from indi_picam.fits import HEADER_ROOM
+from indi_picam.indi.device import Answer, Device
+from indi_picam.indi.vectors import (
+    Number,
+    NumberVector,
+    Refused,
+    State,
+    Switch,
+    SwitchVector,
+    Text,
+    TextVector,
+)
+
+IMAGE_SETTINGS, IMAGE_INFO = "Image Settings", "Image Info"
+LARGEST_BINNING = 4
+
+FRAME = NumberVector(
+    "CCD_FRAME",
+    "Frame",
+    IMAGE_SETTINGS,
+    (
+        Number("X", "Left ", 0, 0, 0, 0, "%4.0f"),
+        Number("Y", "Top", 0, 0, 0, 0, "%4.0f"),
+        Number("WIDTH", "Width", 0, 1, 0, 0, "%4.0f"),
+        Number("HEIGHT", "Height", 0, 1, 0, 0, "%4.0f"),
+    ),
+)
+FRAME_RESET = SwitchVector(
+    "CCD_FRAME_RESET",
+    "Frame Values",
+    IMAGE_SETTINGS,
+    (Switch("RESET", "Reset"),),
+    perm="wo",
+    timeout=0,
+)
+BINNING = NumberVector(
+    "CCD_BINNING",
+    "Binning",
+    IMAGE_SETTINGS,
+    (
+        Number("HOR_BIN", "X", 1, 1, LARGEST_BINNING, 1, "%2.0f"),
+        Number("VER_BIN", "Y", 1, 1, LARGEST_BINNING, 1, "%2.0f"),
+    ),
+)
+FRAME_TYPE = SwitchVector(
+    "CCD_FRAME_TYPE",
+    "Type",
+    IMAGE_SETTINGS,
+    (
+        Switch("FRAME_LIGHT", "Light", True),
+        Switch("FRAME_BIAS", "Bias"),
+        Switch("FRAME_DARK", "Dark"),
+        Switch("FRAME_FLAT", "Flat"),
+    ),
+)
+INFO = NumberVector(
+    "CCD_INFO",
+    "CCD Information",
+    IMAGE_INFO,
+    (
+        Number("CCD_MAX_X", "Max. Width", 0, 1, 16000, 0, "%.f"),
+        Number("CCD_MAX_Y", "Max. Height", 0, 1, 16000, 0, "%.f"),
+        Number("CCD_PIXEL_SIZE", "Pixel size (um)", 0, 1, 40, 0, "%.2f"),
+        Number("CCD_PIXEL_SIZE_X", "Pixel size X", 0, 1, 40, 0, "%.2f"),
+        Number("CCD_PIXEL_SIZE_Y", "Pixel size Y", 0, 1, 40, 0, "%.2f"),
+        Number("CCD_BITSPERPIXEL", "Bits per pixel", 16, 8, 64, 0, "%.f"),
+    ),
+    perm="ro",
+)
+CFA = TextVector(
+    "CCD_CFA",
+    "Bayer Info",
+    IMAGE_INFO,
+    (
+        Text("CFA_OFFSET_X", "X Offset", "0"),
+        Text("CFA_OFFSET_Y", "Y Offset", "0"),
+        Text("CFA_TYPE", "Filter", "RGGB"),
+    ),
+)
+VALUES = SwitchVector(
+    "PICAM_VALUES",
+    "Pixel values",
+    IMAGE_SETTINGS,
+    (
+        Switch("SCALED", "Scaled to 16 bit", True),
+        Switch("ADC", "As the ADC gave them"),
+    ),
+)
+ADC = NumberVector(
+    "PICAM_ADC",
+    "ADC",
+    IMAGE_INFO,
+    (
+        Number("BITS", "True depth (bit)", 0, 1, 16, 0, "%.f"),
+        Number("BLACK_LEVEL", "Black level (ADU)", 0, 0, 65535, 0, "%.1f"),
+        Number("SATURATION", "Saturation (ADU)", 0, 1, 65535, 0, "%.f"),
+    ),
+    perm="ro",
+)
+FRAME_ELEMENTS = {element.name for element in FRAME.elements}
+FRAME_TYPES = {
+    "FRAME_LIGHT": FrameType.LIGHT,
+    "FRAME_BIAS": FrameType.BIAS,
+    "FRAME_DARK": FrameType.DARK,
+    "FRAME_FLAT": FrameType.FLAT,
+}
+
+
+def mode_vector(camera: CameraFacts, selected: str) -> SwitchVector:
+    """The sensor modes of this camera as switches, named by size and bit depth."""
+    switches = (
+        Switch(m.name, f"{m.width}x{m.height} {m.bits} bit", m.name == selected)
+        for m in camera.modes
+    )
+    return SwitchVector("PICAM_MODE", "Sensor mode", IMAGE_SETTINGS, tuple(switches))
+
+
+def format_vector(mode: ModeFacts) -> SwitchVector:
+    """What the pixels are: a mosaic of colours, or plain brightness from a mono sensor."""
+    raw = (
+        Switch("INDI_RAW", "Raw", True) if mode.bayer_pattern else Switch("INDI_MONO", "Mono", True)
+    )
+    return SwitchVector("CCD_CAPTURE_FORMAT", "Format", IMAGE_SETTINGS, (raw,))
+
+
+class Imaging:
+    """The properties of geometry and kind of one camera."""
+
+    def __init__(
+        self, device: Device, engine: Engine[Any], on_new_mode: Callable[[ModeFacts], None]
+    ) -> None:
+        self._device = device
+        self._engine = engine
+        self._on_new_mode = on_new_mode
+        self._frame = device.add(FRAME, self._set_frame)
+        self._frame_reset = device.add(FRAME_RESET, self._reset_frame)
+        self._binning = device.add(BINNING, self._set_binning)
+        self._frame_type = device.add(FRAME_TYPE)
+        self._info = device.add(INFO)
+        self._cfa = device.add(CFA, self._set_cfa)
+        self._values = device.add(VALUES, self._set_values)
+        self._adc = device.add(ADC)
+
+    def connected(self, camera: CameraFacts, mode: ModeFacts) -> None:
+        """Takes over what the opened camera is: its modes as switches, limits, sizes, colours."""
+        self._camera = camera
+        self._modes = self._device.add(mode_vector(camera, mode.mode.name), self._set_mode)
+        self._device.add(format_vector(mode))
+        self.mode_changed(mode)
+
+    def mode_changed(self, mode: ModeFacts) -> None:
+        """Tells the geometry of a mode: the whole frame with its limits, pixel sizes, colours."""
+        self._mode = mode
+        width, height = mode.mode.width, mode.mode.height
+        self._device.set(
+            self._frame,
+            {"X": 0, "Y": 0, "WIDTH": width, "HEIGHT": height},
+            limits={
+                "X": (0, width - 1, 0),
+                "Y": (0, height - 1, 0),
+                "WIDTH": (1, width, 0),
+                "HEIGHT": (1, height, 0),
+            },
+        )
+        size_x, size_y = mode.pixel_size_um
+        self._device.set(
+            self._info,
+            {
+                "CCD_MAX_X": width,
+                "CCD_MAX_Y": height,
+                "CCD_PIXEL_SIZE": size_x,
+                "CCD_PIXEL_SIZE_X": size_x,
+                "CCD_PIXEL_SIZE_Y": size_y,
+            },
+        )
+        if mode.bayer_pattern:
+            offsets = {"CFA_OFFSET_X": "0", "CFA_OFFSET_Y": "0"}
+            self._device.set(self._cfa, {**offsets, "CFA_TYPE": mode.bayer_pattern})
+
+    @property
+    def mode_name(self) -> str | None:
+        """The sensor mode chosen when the camera was connected last; None when it never was."""
+        return self._mode.mode.name if self._mode else None
+
+    @property
+    def is_mosaic(self) -> bool:
+        """Whether the pixels lie under a colour filter array, so that CCD_CFA is to be defined."""
+        return self._mode.bayer_pattern is not None
+
+    def settings(self, gain: float) -> ExposureSettings:
+        """What decides the next frame, as it stands now."""
+        frame, binning = self._frame.values, self._binning.values
+        return ExposureSettings(
+            mode=self._mode,
+            roi=Roi(*(round(frame[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))),
+            bin_x=round(binning["HOR_BIN"]),
+            bin_y=round(binning["VER_BIN"]),
+            gain=gain,
+            scale_to_16_bit=self._values.values["SCALED"],
+            frame_type=FRAME_TYPES[self._frame_type.selected],
+        )
+
+    def plan(self, exposure_s: float, gain: float) -> ExposurePlan:
+        """The order for an exposure as everything stands; raises Refused with a sentence."""
+        try:
+            return plan_exposure(exposure_s, self.settings(gain), self._camera, HEADER_ROOM)
+        except ValueError as fault:
+            raise Refused(str(fault)) from None
+
+    def frame_taken(self, facts: FrameFacts) -> None:
+        """Tells the black level and the saturation that the sensor reported with a frame."""
+        levels = {"BLACK_LEVEL": facts.black_level, "SATURATION": facts.saturation}
+        levels["BITS"] = self._mode.mode.bits
+        if levels != self._adc.values:
+            self._device.set(self._adc, levels, state=State.OK)
+
+    async def _set_frame(self, asked: Mapping[str, float]) -> Answer:
+        if missing := FRAME_ELEMENTS - asked.keys():
+            raise Refused(
+                f"Half a frame is refused: {', '.join(sorted(missing))} missing; "
+                "set X, Y, WIDTH and HEIGHT in one request."
+            )
+        # Some clients change one element after the other (INDI's Alpaca bridge), so a frame may
+        # reach beyond the sensor for a moment; the next exposure would refuse it.
+        return Answer(values={name: round(value) for name, value in asked.items()})
+
+    async def _reset_frame(self, asked: Mapping[str, bool]) -> Answer:
+        return Answer(values={"RESET": False}, then=self._full_frame)
+
+    def _full_frame(self) -> None:
+        mode = self._mode.mode
+        self._device.set(self._binning, {"HOR_BIN": 1, "VER_BIN": 1}, state=State.OK)
+        full = {"X": 0, "Y": 0, "WIDTH": mode.width, "HEIGHT": mode.height}
+        self._device.set(self._frame, full, state=State.OK)
+
+    async def _set_binning(self, asked: Mapping[str, float]) -> Answer:
+        # Unequal binning is accepted until an exposure starts: some clients set one element at a
+        # time.
+        return Answer(values={name: round(value) for name, value in asked.items()})
+
+    async def _set_cfa(self, asked: Mapping[str, str]) -> Answer:
+        pattern = self._mode.bayer_pattern
+        if asked.get("CFA_TYPE", pattern) != pattern or set(asked.values()) - {"0", pattern}:
+            raise Refused(
+                f"The colour filter of this sensor mode is {pattern} with offsets 0, as the camera "
+                "reports it; it cannot be changed."
+            )
+        return Answer()
+
+    async def _set_values(self, asked: Mapping[str, bool]) -> Answer:
+        was_scaled, scaled = self._values.values["SCALED"], asked["SCALED"]
+        levels = self._adc.values
+        factor = 2.0 ** ((16 - levels["BITS"]) * (scaled - was_scaled))
+        levels = {name: levels[name] * factor for name in ("BLACK_LEVEL", "SATURATION")}
+        return Answer(then=lambda: self._device.set(self._adc, levels))
+
+    async def _set_mode(self, asked: Mapping[str, bool]) -> Answer:
+        if asked[self._mode.mode.name]:
+            return Answer()
+        if self._engine.busy:
+            raise Refused("A picture is being taken: change the sensor mode when it is finished.")
+        mode = next(mode for mode in self._camera.modes if asked[mode.name])
+        try:
+            facts = await self._engine.configure(mode)
+        except CameraFault as fault:
+            raise Refused(str(fault)) from None
+        return Answer(then=lambda: self._on_new_mode(facts))

@@ -1,0 +1,129 @@
+"""The driver process: finds the cameras, makes each one an INDI device, carries messages.
+
+        start     the cameras are listed by a short-lived child, so that nothing heavy is loaded
+              here; messages wait meanwhile, and then every device defines itself
+    running   each message goes to the device it names, or to all
+    end       the server closed its end: the workers are ended, and with them the driver
+
+One asyncio loop, one thread. Called by :mod:`indi_picam.__main__`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from indi_picam import fits
+from indi_picam.camera.modes import CameraFault, CameraId
+from indi_picam.camera.remote import RemoteCamera, list_cameras
+from indi_picam.ccd.camera_device import CameraDevice, driver_info
+from indi_picam.indi.journal import note
+from indi_picam.indi.link import Link
+
+
+@dataclass(frozen=True, slots=True)
+class DriverSettings:
+    """What distinguishes one driver process from another: executable and environment."""
+
+    executable: str
+    default_name: str
+    """Of the device when there is no camera, and of simulated ones."""
+    names_by_model: bool
+    """Whether a device is called after its sensor model."""
+    module_path: str | None = None
+    """Where workers find the ``libcamera`` module first; None: wherever Python finds it."""
+    first_name: str | None = None
+    only_camera: str | None = None
+    names_file: Path = Path("names.json")
+
+
+async def run(settings: DriverSettings, read_fd: int, write_fd: int) -> None:
+    """Serves until the server closes its end."""
+    link = Link(read_fd, write_fd)
+    devices = [
+        CameraDevice(
+            name,
+            driver_info(settings.default_name, settings.executable),
+            RemoteCamera(camera_id, module_path=settings.module_path),
+            link,
+        )
+        for name, camera_id in await _named_cameras(settings)
+    ]
+    # After the definitions: importing astropy takes 0.3 to 2 s.
+    preparing = asyncio.create_task(asyncio.to_thread(fits.prepare))
+    async for message in link:
+        for device in devices:
+            await device.indi.receive(message)
+    await asyncio.gather(preparing, *(device.close() for device in devices))
+
+
+async def _named_cameras(settings: DriverSettings) -> list[tuple[str, str]]:
+    """A device name and a libcamera Id for each camera; one without an Id if there is none."""
+    try:
+        cameras: Sequence[CameraId] = await list_cameras(module_path=settings.module_path)
+    except CameraFault as fault:
+        note(str(fault))
+        cameras = ()
+    if settings.only_camera:
+        cameras = [camera for camera in cameras if camera.id == settings.only_camera]
+    if not cameras:
+        return [(settings.first_name or settings.default_name, settings.only_camera or "")]
+    remembered = _remembered_names(settings.names_file)
+    names = device_names(cameras, settings, remembered)
+    if names.items() - remembered.items():
+        await asyncio.to_thread(_remember_names, settings.names_file, remembered | names)
+    shown = dict(names)
+    if settings.first_name:
+        shown[cameras[0].id] = settings.first_name
+    return [(shown[camera.id], camera.id) for camera in cameras]
+
+
+def device_names(
+    cameras: Sequence[CameraId], settings: DriverSettings, remembered: Mapping[str, str]
+) -> dict[str, str]:
+    """The device name of each camera by Id: its old one, else one that no camera ever had.
+
+    ``Pi Camera imx477``; a second camera of the same model is ``Pi Camera imx477 2``.
+    """
+    names = {camera.id: remembered[camera.id] for camera in cameras if camera.id in remembered}
+    taken = set(remembered.values())
+    for camera in cameras:
+        if camera.id in names:
+            continue
+        plain = (
+            f"{settings.default_name} {camera.model}"
+            if settings.names_by_model
+            else settings.default_name
+        )
+        name, number = plain, 1
+        while name in taken:
+            number += 1
+            name = f"{plain} {number}"
+        names[camera.id] = name
+        taken.add(name)
+    return names
+
+
+def _remembered_names(path: Path) -> dict[str, str]:
+    try:
+        saved = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as fault:
+        note(f"The names of the cameras cannot be read from {path} ({fault}); they are given anew.")
+        return {}
+    return {str(key): str(value) for key, value in saved.items()} if isinstance(saved, dict) else {}
+
+
+def _remember_names(path: Path, names: Mapping[str, str]) -> None:
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(json.dumps(names, indent=1), "utf-8")
+        beside.replace(path)
+    except OSError as fault:
+        note(f"The names of the cameras cannot be kept in {path}: {fault}.")

@@ -1,0 +1,218 @@
+"""Makes the memory of a frame a finished FITS file: writes the header before the pixels.
+
+The pixels stand already where they belong, big-endian behind the room, summed for DATASUM (see
+:class:`indi_picam.camera.modes.FrameFacts`). Here the header is written by ``astropy.io.fits`` into
+that room, filled up with blank cards before END (FITS 4.0, section 4.4.1: nothing but END may close
+the header, and section 4.1.2.1 allows blank cards before it), so that the file begins at the first
+byte of the memory. Knows no INDI and no camera; called by the exposing group with the facts it has
+collected.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from indi_picam import clock
+from indi_picam.camera.modes import FrameFacts, FrameRequest, ModeFacts
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+BLOCK = 2880
+"""Length of a FITS block in bytes (FITS 4.0, section 3.1)."""
+CARD = 80
+HEADER_ROOM = 3 * BLOCK
+"""Room reserved for a header in bytes: 108 cards, twice what a frame with every snooped value
+needs."""
+_COPY_PIECE = 4 << 20
+_NO_CHECKSUM = b"0" * 16
+
+
+class Card(NamedTuple):
+    """One keyword of the header; a card whose value is None is left out."""
+
+    keyword: str
+    value: str | int | float | bool | None
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FitsFile:
+    """A finished FITS file in memory; whoever holds it closes the descriptor."""
+
+    memory: int
+    size: int
+    cards_moved: bool
+    """Whether the header outgrew its room and the pixels had to be copied."""
+
+
+def prepare() -> None:
+    """Imports astropy ahead of the first frame: 0.3 to 2 s, so off the loop's thread."""
+    import astropy.io.fits  # noqa: F401 - not before the first definitions are out
+
+
+def nominal_exposure_s(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) -> float:
+    """The exposure in seconds that files are sorted and dark frames matched by.
+
+    It is the one asked for when the sensor's own is within one of its steps (0.1 s, not 0.0999987),
+    else the sensor's own.
+    """
+    close = abs(facts.exposure_us - request.exposure_us) <= mode.step_us(request.exposure_us)
+    return (request.exposure_us if close else facts.exposure_us) / 1e6
+
+
+def exposure_cards(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) -> list[Card]:
+    """What the sensor reported of the frame as header cards: UTC, um, ADU."""
+    readout_utc_ns = clock.utc_ns(facts.sensor_timestamp_ns)
+    start_ns = readout_utc_ns - facts.exposure_us * 1000
+    bin_x, bin_y = request.bin_x, request.bin_y
+    cell = bin_x * bin_y
+    nominal_s = nominal_exposure_s(request, facts, mode)
+    size_x, size_y = mode.pixel_size_um
+    return [
+        Card("EXPTIME", nominal_s, "[s] exposure"),
+        Card("EXPTRUE", facts.exposure_us / 1e6, "[s] exposure the sensor reported"),
+        Card("EXPASKED", request.exposure_us / 1e6, "[s] exposure asked for"),
+        Card("TIMESYS", "UTC", "time scale of all dates"),
+        Card("DATE-OBS", _iso(start_ns), "start of exposure, first row"),
+        Card("DATE-AVG", _iso(start_ns + facts.exposure_us * 500), "middle of exposure, first row"),
+        Card("DATE-END", _iso(readout_utc_ns), "end of exposure, first row"),
+        Card("GAIN", round(facts.gain, 3), "analogue gain the sensor reported"),
+        Card("GAINASKD", round(request.gain, 3), "analogue gain asked for"),
+        Card("ISO", round(100 * facts.gain), "100 x analogue gain"),
+        Card("DIGIGAIN", round(facts.digital_gain, 4), "digital gain, not applied to raw pixels"),
+        Card("CCD-TEMP", facts.temperature_c, "[C] temperature of the sensor"),
+        Card("PIXSIZE1", size_x or None, "[um] pixel width, unbinned"),
+        Card("PIXSIZE2", size_y or None, "[um] pixel height, unbinned"),
+        Card("XBINNING", bin_x, "pixels summed horizontally"),
+        Card("YBINNING", bin_y, "pixels summed vertically"),
+        Card("XPIXSZ", size_x * bin_x or None, "[um] pixel width, binned"),
+        Card("YPIXSZ", size_y * bin_y or None, "[um] pixel height, binned"),
+        Card("XORGSUBF", request.roi.x, "[pixel] left edge in the mode, unbinned"),
+        Card("YORGSUBF", request.roi.y, "[pixel] top edge in the mode, unbinned"),
+        Card("BLKLEVEL", round(facts.black_level * cell, 3), "[adu] black level of a stored pixel"),
+        Card(
+            "SATURATE",
+            min(65_535, facts.saturation * cell),
+            "[adu] highest value of a stored pixel",
+        ),
+        Card("ADCBITS", mode.mode.bits, "[bit] true depth of the pixels"),
+        Card("SENSMODE", mode.mode.name, "sensor mode: width x height _ bits"),
+        Card("RAWFMT", mode.raw_format, "raw format libcamera granted"),
+        Card("ROWORDER", "TOP-DOWN", "first row is the top of the sensor"),
+        *_bayer_cards(facts),
+        Card("TAKENBY", facts.way.value, "how the frame was taken"),
+        Card("SKIPPED", facts.skipped, "frames of the sensor not accepted before"),
+    ]
+
+
+def _bayer_cards(facts: FrameFacts) -> list[Card]:
+    if facts.bayer_pattern is None:
+        return []
+    return [
+        Card("BAYERPAT", facts.bayer_pattern, "colours of the first 2x2 pixels, top down"),
+        Card("XBAYROFF", 0, "BAYERPAT begins at the first pixel"),
+        Card("YBAYROFF", 0, "BAYERPAT begins at the first pixel"),
+    ]
+
+
+def _iso(utc_ns: int) -> str:
+    seconds, rest = divmod(utc_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}"
+
+
+def finish(memory: int, facts: FrameFacts, cards: Iterable[Card]) -> FitsFile:
+    """Writes the header before the pixels of a frame and so makes its memory a FITS file.
+
+    Takes over ``memory``; the descriptor of the result may be another one when the header outgrew
+    its room (the pixels are then copied once). CHECKSUM and DATASUM are set (FITS 4.0, section
+    4.4.2.7). Raises ValueError for a card that FITS cannot hold; ``memory`` is still the caller's
+    then.
+    """
+    from astropy.io.fits import Header
+
+    header = Header()
+    for keyword, value, comment in (*_structure(facts), *cards):
+        if value is None:
+            continue
+        if keyword in ("COMMENT", "HISTORY"):
+            header.add_comment(value) if keyword == "COMMENT" else header.add_history(value)
+        else:
+            header[keyword] = (value, comment)
+    header["CHECKSUM"] = (_NO_CHECKSUM.decode(), "HDU checksum")
+    header["DATASUM"] = (str(facts.datasum), "data unit checksum")
+    text, room = _filled(header, facts.header_room)
+    data_size = os.fstat(memory).st_size - facts.header_room
+    moved = room != facts.header_room
+    if moved:
+        memory = _moved(memory, facts.header_room, room, data_size)
+    words = struct.unpack(f">{len(text) // 4}I", text)
+    text = text.replace(_NO_CHECKSUM, _checksum(sum(words) + facts.datasum), 1)
+    os.pwrite(memory, text, 0)
+    return FitsFile(memory, room + data_size, moved)
+
+
+def _structure(facts: FrameFacts) -> list[Card]:
+    return [
+        Card("SIMPLE", True, "conforms to FITS"),
+        Card("BITPIX", 16, "16 bit integers"),
+        Card("NAXIS", 2),
+        Card("NAXIS1", facts.width, "[pixel] width"),
+        Card("NAXIS2", facts.height, "[pixel] height"),
+        Card("BZERO", 32768, "values are unsigned"),
+        Card("BSCALE", 1),
+    ]
+
+
+def _filled(header: Header, room: int) -> tuple[bytes, int]:
+    """The header's text with blank cards before END, and its length: the room, or more blocks."""
+    text = header.tostring(sep="", endcard=False, padding=False).encode("ascii")
+    needed = -(-(len(text) + CARD) // BLOCK) * BLOCK
+    room = max(room, needed)
+    return text.ljust(room - CARD) + b"END".ljust(CARD), room
+
+
+def _moved(memory: int, old_room: int, new_room: int, data_size: int) -> int:
+    """A new memory with a larger room before the same pixels; closes the old one."""
+    larger = os.memfd_create("frame", os.MFD_CLOEXEC)
+    os.ftruncate(larger, new_room + data_size)
+    done = 0
+    while done < data_size:
+        piece = os.pread(memory, min(_COPY_PIECE, data_size - done), old_room + done)
+        os.pwrite(larger, piece, new_room + done)
+        done += len(piece)
+    os.close(memory)
+    return larger
+
+
+def _checksum(total: int) -> bytes:
+    """The CHECKSUM that brings the ones' complement sum of a whole HDU to -0 (FITS 4.0, J).
+
+    ``total`` sums the 32-bit words of header and data while CHECKSUM holds sixteen zeros. Each byte
+    of the complement is spread over four characters, moved off the punctuation between 9, A, Z and
+    a, and the whole is rotated by one, because the value begins at the 12th column, one before a
+    word's end.
+    """
+    while total >> 32:
+        total = (total & 0xFFFF_FFFF) + (total >> 32)
+    characters = bytearray(16)
+    for position, byte in enumerate((~total & 0xFFFF_FFFF).to_bytes(4, "big")):
+        quarter, rest = divmod(byte, 4)
+        spread = [quarter + 48 + (rest if i == 0 else 0) for i in range(4)]
+        while any(_is_punctuation(c) for c in spread):
+            for i in (0, 2):
+                if _is_punctuation(spread[i]) or _is_punctuation(spread[i + 1]):
+                    spread[i] += 1
+                    spread[i + 1] -= 1
+        for i in range(4):
+            characters[4 * i + position] = spread[i]
+    return bytes(characters[-1:] + characters[:-1])
+
+
+def _is_punctuation(character: int) -> bool:
+    return 0x3A <= character <= 0x40 or 0x5B <= character <= 0x60
