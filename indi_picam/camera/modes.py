@@ -99,6 +99,33 @@ class ModeFacts:
         return max(1.0, self.exposure_step_us * max(1.0, 2 * lines / 65_500))
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the sensor is told, all at once and always by hand."""
+
+    exposure_us: int
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What the sensor says of one frame."""
+
+    exposure_us: int
+    gain: float
+    digital_gain: float
+    frame_duration_us: int
+    sensor_timestamp_ns: int
+    temperature_c: float | None
+    black_level: float
+    """On a scale of 16 bits, whatever the depth of the data (libcamera, SensorBlackLevels)."""
+
+    @property
+    def exposure_began_ns(self) -> int:
+        """When the first row began to be exposed."""
+        return self.sensor_timestamp_ns - 1000 * self.exposure_us
+
+
 class Way(StrEnum):
     """How a frame is taken; see the worker."""
 

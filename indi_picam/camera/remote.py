@@ -1,0 +1,354 @@
+"""The driver's hold on one camera worker: start it, ask it, watch it, kill it, start it again.
+
+| state | worker process     | left by                                                         |
+|-------|--------------------|-----------------------------------------------------------------|
+| gone  | none               | open -> alive                                                   |
+| alive | beats every 0.25 s | close -> gone; died, silent, failed for good: killed and a fault |
+
+A fault goes to whoever waits for the worker (open, configure, a take); to ``on_lost`` when nobody
+does. Lives on one asyncio loop without threads and imports nothing heavy: pixels pass by as
+descriptors. Called by the capture engine and the driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from indi_picam.camera import child, messages
+from indi_picam.camera.messages import (
+    Abort,
+    Alive,
+    Began,
+    Close,
+    Configure,
+    Configured,
+    Failed,
+    Finished,
+    Message,
+    Open,
+    Opened,
+    Stopped,
+    Take,
+)
+from indi_picam.camera.modes import (
+    CameraFacts,
+    CameraFault,
+    CameraId,
+    FrameFacts,
+    FrameRequest,
+    ModeFacts,
+    SensorMode,
+)
+
+OPEN_S = 20.0
+"""Real limits for an answer. A Pi Zero needs seconds to import picamera2 and to read the modes."""
+CONFIGURE_S = 15.0
+ABORT_S = 0.25
+CLOSE_S = 2.0
+FIRST_BEAT_S = 1.0
+
+Answer = TypeVar("Answer", Opened, Configured, Stopped)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A finished frame; the receiver owns the descriptor."""
+
+    memory: int
+    """A writable memfd, laid out as FrameFacts says."""
+    facts: FrameFacts
+
+
+@dataclass(slots=True)
+class _Take:
+    """Frames on their way from the worker to the iterator; None ends it."""
+
+    serial: int
+    on_start: Callable[[int], None] | None
+    left: int
+    arrived: asyncio.Queue[Frame | CameraFault | None] = field(default_factory=asyncio.Queue)
+
+
+class RemoteCamera:
+    """One camera, by its libcamera Id, in a worker process of its own."""
+
+    def __init__(self, camera_id: str, *, module_path: str | None = None) -> None:
+        """``module_path`` is put first on the worker's module path; None on a Pi."""
+        self.on_lost: Callable[[CameraFault], None] = lambda fault: None
+        self._camera_id = camera_id
+        self._module_path = module_path
+        self._process: child.Child | None = None
+        self._socket: socket.socket | None = None
+        self._answers: dict[type[Message], asyncio.Future[Message]] = {}
+        self._take: _Take | None = None
+        self._serial = 0
+        self._silent_until = float("inf")
+        self._watch: asyncio.TimerHandle | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a worker to talk to."""
+        return self._socket is not None
+
+    async def open(self) -> CameraFacts:
+        """Starts a worker, after ending an older one, and opens the camera; raises CameraFault."""
+        await self.close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs:
+            arguments = ("indi_picam.camera.worker", str(theirs.fileno()))
+            self._process = child.Child(arguments, self._module_path, inherit=theirs.fileno())
+        self._socket = ours
+        asyncio.get_running_loop().add_reader(ours, self._readable)
+        self._process.exited.add_done_callback(lambda _: self._readable())
+        facts = (await self._ask(Open(self._camera_id), Opened, OPEN_S)).facts
+        self._heard(FIRST_BEAT_S)
+        return facts
+
+    async def configure(self, mode: SensorMode) -> ModeFacts:
+        """Sets up a sensor mode, unless it is set up already; raises CameraFault."""
+        return (await self._ask(Configure(mode), Configured, CONFIGURE_S)).facts
+
+    async def take(
+        self, request: FrameRequest, on_start: Callable[[int], None] | None = None
+    ) -> AsyncIterator[Frame]:
+        """Yields ``request.count`` frames, or fewer when aborted; raises CameraFault.
+
+        ``on_start`` gets the time of the clock at which the exposure of each frame began, as soon
+        as it is known; the frames own a descriptor each. One take at a time.
+        """
+        self._serial += 1
+        take = self._take = _Take(self._serial, on_start, request.count)
+        try:
+            self._tell(Take(take.serial, request))
+            for _ in range(request.count):
+                item = await take.arrived.get()
+                if item is None:
+                    return
+                if isinstance(item, CameraFault):
+                    raise item
+                yield item
+        finally:
+            if self._take is take:
+                self._take = None
+                if take.left and self.alive:
+                    self._tell(Abort())
+            _close_unread(take)
+
+    async def abort(self) -> None:
+        """Ends a take at once, its iterator with it; harmless when nothing is taken; never raises."""
+        take, self._take = self._take, None
+        if take is not None:
+            take.arrived.put_nowait(None)
+        if self.alive:
+            try:
+                await self._ask(Abort(), Stopped, ABORT_S)
+            except CameraFault as fault:
+                self.on_lost(fault)
+
+    async def close(self) -> None:
+        """Frees the camera and ends the worker, by force when it does not answer; never raises."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(OSError):
+            if self._socket is not None:
+                self._socket.send(messages.encode(Close()))
+        self._let_go(CameraFault("The camera was closed.", retry=True))
+        if not await process.ends_within(CLOSE_S):
+            process.kill()
+            await process.ends_within(CLOSE_S)
+
+    async def _ask(self, message: Message, answer: type[Answer], limit_s: float) -> Answer:
+        """Sends a message and waits for its answer; a worker that does not answer is killed."""
+        future = self._answers.get(answer)
+        if future is None:
+            future = self._answers[answer] = asyncio.get_running_loop().create_future()
+            self._tell(message)
+        try:
+            return cast(Answer, await asyncio.wait_for(asyncio.shield(future), limit_s))
+        except TimeoutError:
+            fault = CameraFault(
+                f"The camera worker did not answer {type(message).__name__} within {limit_s:g} s.",
+                retry=True,
+            )
+            self._answers.pop(answer, None)
+            self._lose(fault, told=True)
+            raise fault from None
+
+    def _tell(self, message: Message) -> None:
+        if self._socket is None:
+            self._lose(CameraFault("The camera worker is not running.", retry=True))
+            return
+        try:
+            self._socket.send(messages.encode(message))
+        except OSError as error:
+            self._lose(
+                CameraFault(f"The camera worker cannot be reached ({error.strerror}).", retry=True)
+            )
+
+    def _readable(self) -> None:
+        """Takes up all that the worker has sent; its end, or the end of the socket, loses it."""
+        while self._socket is not None:
+            try:
+                packet, memory, _, _ = socket.recv_fds(
+                    self._socket, messages.MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                if self._process is not None and self._process.exited.done():
+                    self._died()
+                return
+            except OSError:
+                packet, memory = b"", []
+            if not packet:
+                self._died()
+                return
+            self._take_up(messages.decode(packet), memory[0] if memory else None)
+
+    def _died(self) -> None:
+        code = (
+            self._process.exited.result() if self._process and self._process.exited.done() else None
+        )
+        reason = f" ({signal.Signals(-code).name})" if code is not None and code < 0 else ""
+        self._lose(CameraFault(f"The camera worker ended unexpectedly{reason}.", retry=True))
+
+    def _take_up(self, message: Message, memory: int | None) -> None:
+        take = self._take
+        match message:
+            case Alive(within_s):
+                self._heard(within_s)
+            case Began(serial, at_ns) if take and take.serial == serial:
+                if take.on_start is not None:
+                    take.on_start(at_ns)
+            case Finished(serial, facts) if take and take.serial == serial and memory is not None:
+                take.left -= 1
+                take.arrived.put_nowait(Frame(memory, facts))
+                memory = None
+            case Failed(serial, sentence, retry):
+                self._failed(serial, CameraFault(sentence, retry=retry))
+            case Opened() | Configured() | Stopped():
+                future = self._answers.pop(type(message), None)
+                if future is not None and not future.done():
+                    future.set_result(message)
+        if memory is not None:  # of a take that was aborted
+            os.close(memory)
+
+    def _failed(self, serial: int | None, fault: CameraFault) -> None:
+        if fault.retry or Opened in self._answers:  # the worker has ended itself, or is about to
+            self._lose(fault)
+        elif serial is None:
+            future = self._answers.pop(Configured, None)
+            if future is not None and not future.done():
+                future.set_exception(fault)
+        elif self._take is not None and self._take.serial == serial:
+            self._take.left = 0
+            self._take.arrived.put_nowait(fault)
+
+    def _lose(self, fault: CameraFault, *, told: bool = False) -> None:
+        """Kills the worker and tells whoever waits for it, or everybody when nobody does."""
+        waiting = bool(self._answers) or self._take is not None or told
+        if self._process is not None:
+            self._process.kill()
+        self._let_go(fault)
+        if not waiting:
+            self.on_lost(fault)
+
+    def _let_go(self, fault: CameraFault) -> None:
+        """Drops the socket; whatever still waits ends with the fault."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+        answers, self._answers = self._answers, {}
+        for future in answers.values():
+            if not future.done():
+                future.set_exception(fault)
+        take, self._take = self._take, None
+        if take is not None:
+            take.arrived.put_nowait(fault)
+
+    def _heard(self, within_s: float) -> None:
+        """The worker lives, and will be heard of again within this time."""
+        loop = asyncio.get_running_loop()
+        self._silent_until = loop.time() + within_s
+        if self._watch is None:
+            self._watch = loop.call_at(self._silent_until, self._check, self._silent_until)
+
+    def _check(self, due: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._watch = None
+        late_s = loop.time() - due
+        self._readable()  # heartbeats may lie unread when the loop was busy
+        if self._socket is None:
+            return
+        if late_s > FIRST_BEAT_S / 2:  # we slept ourselves, and the worker perhaps with us
+            self._silent_until = max(self._silent_until, loop.time() + FIRST_BEAT_S)
+        if loop.time() >= self._silent_until:
+            self._lose(
+                CameraFault("The camera worker hangs: nothing was heard of it in time.", retry=True)
+            )
+        elif self._watch is None:
+            self._watch = loop.call_at(self._silent_until, self._check, self._silent_until)
+
+
+def _close_unread(take: _Take) -> None:
+    while not take.arrived.empty():
+        item = take.arrived.get_nowait()
+        if isinstance(item, Frame):
+            os.close(item.memory)
+
+
+LISTING_S = 10.0
+
+
+async def list_cameras(*, module_path: str | None) -> tuple[CameraId, ...]:
+    """The cameras of this machine in picamera2's order, from a child; raises CameraFault."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    try:
+        listing = child.Child(("indi_picam.camera.listing",), module_path, stdout=writing)
+    finally:
+        os.close(writing)
+    try:
+        text = await asyncio.wait_for(_read_to_end(reading), LISTING_S)
+        answer = json.loads(text)
+    except (TimeoutError, ValueError) as error:
+        raise CameraFault(
+            "libcamera does not list the cameras: run `rpicam-hello --list-cameras`, and reboot if"
+            " that hangs.",
+            retry=True,
+        ) from error
+    finally:
+        os.close(reading)
+        if not listing.exited.done():
+            listing.kill()
+    if "fault" in answer:
+        raise CameraFault(answer["fault"], retry=False)
+    return tuple(CameraId(camera["id"], camera["model"]) for camera in answer["cameras"])
+
+
+async def _read_to_end(descriptor: int) -> bytes:
+    """All that comes through a non-blocking pipe until its writers have closed it."""
+    loop, parts = asyncio.get_running_loop(), list[bytes]()
+    while True:
+        readable = asyncio.Event()
+        loop.add_reader(descriptor, readable.set)
+        try:
+            await readable.wait()
+            part = os.read(descriptor, 65536)
+        finally:
+            loop.remove_reader(descriptor)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)

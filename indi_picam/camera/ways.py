@@ -1,0 +1,65 @@
+"""Which way to take a frame costs least, and whether a frame is the one asked for; arithmetic only.
+
+The one place for the formula. What differs between the ways is the time from the request to the
+start of the exposure that will be delivered (exposure and readout follow in all of them):
+
+| way          | request -> start of the exposure                                            |
+|--------------|-----------------------------------------------------------------------------|
+| restart      | start + bad frames x frame length at this exposure                          |
+| primer       | start + primer frames x shortest frame length                               |
+| free-running | until the next frame begins that can still be asked for; only if it runs so |
+
+A sensor is left running after a frame where an equal request, coming at the worst moment, would
+still be served sooner than by a new start. Called by :mod:`.taking`.
+"""
+
+from __future__ import annotations
+
+from indi_picam.camera.modes import Metadata, ModeFacts, Settings, Way
+from indi_picam.camera.sensors import Sensor
+
+
+def frame_length_us(facts: ModeFacts, exposure_us: int) -> int:
+    """How long a frame of this exposure takes at least, from one start of readout to the next."""
+    return max(facts.frame_duration_min_us, exposure_us)
+
+
+def start_costs_us(sensor: Sensor, facts: ModeFacts, exposure_us: int) -> dict[Way, float]:
+    """Request to start of exposure, for the ways that begin with a start of the sensor."""
+    return {
+        Way.RESTART: sensor.start_us + sensor.bad_frames * frame_length_us(facts, exposure_us),
+        Way.PRIMER: sensor.start_us + sensor.primer_frames * facts.frame_duration_min_us,
+    }
+
+
+def start_way(sensor: Sensor, facts: ModeFacts, exposure_us: int) -> Way:
+    """The cheaper way to start; restart when equal, as it changes nothing while running."""
+    costs = start_costs_us(sensor, facts, exposure_us)
+    return min(Way.RESTART, Way.PRIMER, key=lambda way: costs[way])
+
+
+def wait_us(last: Metadata, now_ns: int) -> float:
+    """Until the next exposure begins on a sensor that runs as it did when it took ``last``."""
+    passed_us = (now_ns - last.exposure_began_ns) / 1000
+    return float(-passed_us % last.frame_duration_us)
+
+
+def stays_running(sensor: Sensor, facts: ModeFacts, exposure_us: int) -> bool:
+    """Whether free-running serves any next equal request sooner than a start would."""
+    return frame_length_us(facts, exposure_us) < min(
+        start_costs_us(sensor, facts, exposure_us).values()
+    )
+
+
+def refusal(
+    asked: Settings, requested_ns: int, got: Metadata, sensor: Sensor, facts: ModeFacts
+) -> str | None:
+    """Why a frame is not the one asked for; None when it is."""
+    # Both sides are whole microseconds: one more than the step itself.
+    if abs(got.exposure_us - asked.exposure_us) > facts.step_us(asked.exposure_us) + 1:
+        return f"exposed for {got.exposure_us} us, not {asked.exposure_us} us"
+    if abs(got.gain - asked.gain) > sensor.gain_tolerance(asked.gain):
+        return f"taken at gain {got.gain:g}, not {asked.gain:g}"
+    if got.exposure_began_ns < requested_ns:
+        return "begun before it was asked for"
+    return None
