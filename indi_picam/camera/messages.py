@@ -140,9 +140,9 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 
 def _build(kind: Any, value: Any) -> Any:
     """A value of the annotated type from what JSON makes of it."""
-    if dataclasses.is_dataclass(kind):
-        hints = _hints(kind)  # type: ignore[arg-type] return kind(**{name: _build(hints[name],
-        part) for name, part in value.items()})  # type: ignore[operator]
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = _hints(kind)
+        return kind(**{name: _build(hints[name], part) for name, part in value.items()})
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind(value)
     if get_origin(kind) in (Union, types.UnionType):

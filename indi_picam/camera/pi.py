@@ -1,8 +1,9 @@
 """A camera through picamera2: its dictionaries end here, our own types begin.
 
-The only importer of picamera2. Everything is set by hand: raw unpacked, auto-exposure and white balance off, exposure, gain and
-frame duration together and before every start. What libcamera grants is read back, never assumed.
-Knows no commands and no memfds; called by :mod:`.taking`, in the worker process, from one thread.
+The only importer of picamera2. Everything is set by hand: raw unpacked, auto-exposure and white
+balance off, exposure, gain and frame duration together and before every start. What libcamera
+grants is read back, never assumed. Knows no commands and no memfds; called by :mod:`.taking`, in
+the worker process, from one thread.
 
 picamera2's own thread only notes that a request completed: it appends to a queue and sets an
 eventfd.

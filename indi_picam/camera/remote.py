@@ -144,7 +144,7 @@ class RemoteCamera:
             _close_unread(take)
 
     async def abort(self) -> None:
-        """Ends a take at once, its iterator with it; harmless when nothing is taken; never raises."""
+        """Ends a take at once, its iterator with it; harmless when there is none; never raises."""
         take, self._take = self._take, None
         if take is not None:
             take.arrived.put_nowait(None)

@@ -117,7 +117,7 @@ class Worker:
         self._beat(SILENCE_S)
 
     def _fail(self, fault: CameraFault) -> None:
-        """Tells the driver; ends when only a fresh worker helps: a stalled camera may hang a stop."""
+        """Tells the driver; ends when only a fresh worker helps: even a stop may hang then."""
         self.send(Failed(self._serial, str(fault), fault.retry))
         if fault.retry or self._taker is None:
             os._exit(1)
