@@ -29,8 +29,8 @@ FITS_BLOCK = 2880
 _TILE_BYTES = 512 * 1024
 """Of stored pixels: stays in the second-level cache (64 rows of 12 MP; 32 to 128 are alike)."""
 
-_SIGN = np.frombuffer(b"\x80\x00", np.uint16)[0]
-"""The top bit of a big-endian word seen in native order: flipping it is what BZERO undoes."""
+_SIGN = np.uint16(0x8000)
+"""Flipping the top bit subtracts 32768 from a 16-bit word, which BZERO undoes."""
 
 _UNPACKED = re.compile(r"(?:S([RGB]{4})|R)(8|10|12|14|16)")
 
@@ -142,18 +142,18 @@ def store_pixels(
     ]
     # An even number of rows: whatever the width, each tile begins on a word of the DATASUM.
     rows = min(max(32, _TILE_BYTES // (2 * width)), 128) & ~1
-    tile = np.zeros(rows * width + 1, ">u2")
-    native, longs = tile.view(np.uint16), tile[: rows * width].view(np.uint32)
+    native = np.zeros(rows * width + 1, np.uint16)
+    tile = np.empty(rows * width, ">u2")
     prepare = _preparation(rows, width, bin_x, bin_y, layout.shift(scale_to_16_bit))
     total = 0
     for top in range(0, height, rows):
-        count = min(rows, height - top)
-        size = count * width
-        tile[:size].reshape(count, width)[:] = prepare(window[top * bin_y : (top + count) * bin_y])
-        np.bitwise_xor(native[:size], _SIGN, out=native[:size])
-        total += int(np.add.reduce(longs[: size // 2], dtype=np.uint64))
-        if size % 2:  # only the last tile: its last pixel is followed by zero padding
-            total += int.from_bytes(tile[size - 1 : size].tobytes() + b"\0\0", sys.byteorder)
+        source = window[top * bin_y : (top + rows) * bin_y]
+        values = prepare(source)
+        size = values.size
+        np.bitwise_xor(values, _SIGN, out=native[:size].reshape(values.shape), casting="unsafe")
+        native[size] = 0  # completes the last word of an odd number of pixels
+        total += int(np.add.reduce(native[: size + size % 2].view(np.uint32), dtype=np.uint64))
+        tile[:size] = native[:size]
         _write_all(memory, tile[:size].view(np.uint8).data, offset + 2 * top * width)
     return _ones_complement(total)
 
@@ -194,11 +194,13 @@ def _write_all(memory: int, data: memoryview, offset: int) -> None:
 
 
 def _ones_complement(total: int) -> int:
-    """Folds a sum of 32-bit words in native order into the ones' complement sum of big-endian ones.
+    """The ones' complement sum of big-endian words from a sum of words of native 16-bit halves.
 
-    The carries wrap around, so the order of the bytes within the words does not matter until the
-    end.
+    On a little-endian machine the halves of each word are exchanged. That is a rotation by 16 bits,
+    and so is its effect on a sum whose carries wrap around.
     """
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
-    return int.from_bytes(total.to_bytes(4, sys.byteorder), "big")
+    if sys.byteorder == "little":
+        total = (total & 0xFFFF) << 16 | total >> 16
+    return total

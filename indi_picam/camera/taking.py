@@ -1,10 +1,10 @@
 """Taking frames: the worker's state machine between the camera and the messages to the driver.
 
-| state   | sensor             | captures asked | left by                                           |
-|---------|--------------------|----------------|---------------------------------------------------|
-| stopped | off                | none           | begin -> taking                                   |
-| taking  | on                 | 1, or 3 ahead  | last frame -> running or stopped; stop -> stopped |
-| running | on, as it was left | none           | begin -> taking; 10 s, stop -> stopped            |
+| state   | sensor         | captures asked | left by                                           |
+|---------|----------------|----------------|---------------------------------------------------|
+| stopped | off            | none           | begin -> taking                                   |
+| taking  | on             | 1, or 3 ahead  | last frame -> running or stopped; stop -> stopped |
+| running | on, as it was  | none           | begin -> taking; 10 s, stop -> stopped            |
 
 A frame is delivered because its metadata says that it is the one asked for
 (:func:`.ways.refusal`), never because it is the n-th. Knows no sockets: it is given ``send``.

@@ -1,0 +1,205 @@
+"""Raw buffers to FITS pixels: every layout, region and binning, against plain numpy and astropy."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from indi_picam.camera.modes import CameraFault, Roi, SensorMode
+from indi_picam.camera.pixels import (
+    FITS_BLOCK,
+    check_window,
+    pattern_at,
+    raw_layout,
+    reserve_memory,
+    store_pixels,
+)
+
+ROOM = 2 * FITS_BLOCK
+
+
+def buffer_of(values: NDArray[np.uint16], stride: int, word_bits: int) -> NDArray[np.uint8]:
+    """A camera buffer: rows padded with junk to the stride."""
+    height = len(values)
+    rows = np.full((height, stride), 0xA5, np.uint8)
+    row_bytes = values.astype("u1" if word_bits == 8 else "<u2").view(np.uint8)
+    rows[:, : row_bytes.shape[1]] = row_bytes.reshape(height, -1)
+    return rows.reshape(-1)
+
+
+def stored(memory: int, width: int, height: int) -> NDArray[np.uint16]:
+    """The pixels as any FITS reader sees them."""
+    data = np.frombuffer(os.pread(memory, width * height * 2, ROOM), ">i2")
+    pixels: NDArray[np.uint16] = (data.astype(np.int32) + 32768).astype(np.uint16)
+    return pixels.reshape(height, width)
+
+
+def expected(
+    values: NDArray[np.uint16], roi: Roi, bin_x: int, bin_y: int, shift: int
+) -> NDArray[np.uint16]:
+    """The slow, obvious way."""
+    window = values[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width].astype(np.int64)
+    window = window << shift if shift >= 0 else window >> -shift
+    height, width = roi.height // bin_y, roi.width // bin_x
+    cells = window[: height * bin_y, : width * bin_x].reshape(height, bin_y, width, bin_x)
+    return np.minimum(cells.sum(axis=(1, 3)), 65535).astype(np.uint16)
+
+
+def datasum(memory: int) -> int:
+    """The sum over data and padding that astropy computes."""
+    data = os.pread(memory, 1 << 28, ROOM)
+    assert len(data) % FITS_BLOCK == 0
+    return int(fits.PrimaryHDU()._compute_checksum(np.frombuffer(data, np.uint8)))
+
+
+LAYOUTS = [
+    # format, ADC bits, bits left-aligned in the words, shift scaled, shift of ADC values
+    ("SBGGR12", 12, 0, 4, 0),
+    ("SRGGB10", 10, 0, 6, 0),
+    ("SGBRG8", 8, 0, 8, 0),
+    ("R10", 10, 0, 6, 0),
+    ("R8", 8, 0, 8, 0),
+    ("SGRBG14", 14, 0, 2, 0),
+    ("SBGGR16", 12, 4, 0, -4),
+    ("R16", 10, 6, 0, -6),
+    ("SRGGB16", 16, 0, 0, 0),
+]
+WINDOWS = [
+    (Roi(0, 0, 150, 300), 1, 1),
+    (Roi(1, 0, 149, 300), 1, 1),  # odd width: rows straddle the words of the DATASUM
+    (Roi(0, 3, 149, 297), 1, 1),  # and an odd number of pixels in all
+    (Roi(7, 5, 1, 1), 1, 1),
+    (Roi(3, 1, 140, 281), 2, 2),
+    (Roi(0, 0, 149, 299), 3, 3),
+    (Roi(5, 5, 130, 290), 4, 4),
+    (Roi(2, 2, 101, 103), 4, 1),
+    (Roi(0, 1, 101, 103), 1, 3),
+]
+
+
+@pytest.mark.parametrize(("roi", "bin_x", "bin_y"), WINDOWS)
+@pytest.mark.parametrize(("raw_format", "bits", "left", "scaled", "adc"), LAYOUTS)
+def test_every_layout_and_window_is_stored_exactly(
+    raw_format: str, bits: int, left: int, scaled: int, adc: int, roi: Roi, bin_x: int, bin_y: int
+) -> None:
+    mode = SensorMode(150, 300, bits)
+    rng = np.random.default_rng([bits, roi.x, bin_x])
+    values = (rng.integers(0, 1 << bits, (300, 150)) << left).astype(np.uint16)
+    layout = raw_layout(mode, raw_format, 320)
+    raw = buffer_of(values, 320, layout.word_bits)
+    width, height = roi.width // bin_x, roi.height // bin_y
+    for scale, shift in ((True, scaled), (False, adc)):
+        memory = reserve_memory(ROOM, width, height)
+        try:
+            summed = store_pixels(raw, layout, memory, ROOM, roi, bin_x, bin_y, scale)
+            wanted = expected(values, roi, bin_x, bin_y, shift)
+            np.testing.assert_array_equal(stored(memory, width, height), wanted)
+            assert summed == datasum(memory)
+        finally:
+            os.close(memory)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 70),
+    st.integers(1, 400),
+    st.sampled_from([0, 1, 32767, 32768, 65535, None]),
+    st.integers(0, 2**32),
+)
+def test_datasum_is_right_for_any_value_and_size(
+    width: int, height: int, fill: int | None, seed: int
+) -> None:
+    layout = raw_layout(SensorMode(width, height, 16), "R16", 2 * width)
+    if fill is None:
+        values = np.random.default_rng(seed).integers(0, 65536, (height, width)).astype(np.uint16)
+    else:
+        values = np.full((height, width), fill, np.uint16)
+    memory = reserve_memory(ROOM, width, height)
+    try:
+        raw = values.reshape(-1).view(np.uint8)
+        roi = Roi(0, 0, width, height)
+        assert store_pixels(raw, layout, memory, ROOM, roi, 1, 1, True) == datasum(memory)
+    finally:
+        os.close(memory)
+
+
+def test_memory_is_a_valid_fits_file_once_a_header_is_in_its_room() -> None:
+    layout = raw_layout(SensorMode(33, 77, 12), "SBGGR12", 96)
+    values = np.arange(33 * 77, dtype=np.uint16).reshape(77, 33) % 4096
+    memory = reserve_memory(FITS_BLOCK, 33, 77)
+    raw = buffer_of(values, 96, 12)
+    store_pixels(raw, layout, memory, FITS_BLOCK, Roi(0, 0, 33, 77), 1, 1, False)
+    header = fits.Header({"SIMPLE": True, "BITPIX": 16, "NAXIS": 2, "NAXIS1": 33, "NAXIS2": 77})
+    header.update({"BSCALE": 1, "BZERO": 32768})
+    os.pwrite(memory, header.tostring().encode(), 0)
+    data = os.pread(memory, 1 << 20, 0)
+    os.close(memory)
+    with fits.open(io.BytesIO(data)) as file:
+        file.verify("exception")
+        np.testing.assert_array_equal(file[0].data, values)
+
+
+def test_reserved_pages_are_zero_and_there() -> None:
+    memory = reserve_memory(ROOM, 1000, 1000)
+    facts = os.fstat(memory)
+    assert facts.st_size == ROOM + -(-2_000_000 // FITS_BLOCK) * FITS_BLOCK
+    assert facts.st_blocks * 512 >= facts.st_size
+    assert not any(os.pread(memory, 8192, ROOM))
+    os.close(memory)
+
+
+@pytest.mark.parametrize(
+    "raw_format", ["SBGGR12_CSI2P", "BGGR_PISP_COMP1", "MONO_PISP_COMP1", "YUV420", "SBGGR10", ""]
+)
+def test_packed_compressed_and_other_formats_are_refused(raw_format: str) -> None:
+    with pytest.raises(CameraFault, match="choose another sensor mode") as refused:
+        raw_layout(SensorMode(4056, 3040, 12), raw_format, 8128)
+    assert not refused.value.retry
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "cell"), [(0, 0, "BGGR"), (1, 0, "GBRG"), (0, 1, "GRBG"), (3, 5, "RGGB")]
+)
+def test_odd_origins_turn_the_bayer_cell(x: int, y: int, cell: str) -> None:
+    assert pattern_at("BGGR", x, y) == cell
+    assert pattern_at(None, x, y) is None
+
+
+@pytest.mark.parametrize(
+    ("raw_format", "scaled", "saturation", "black"),
+    [
+        ("SBGGR12", True, 65520, 4096.0),
+        ("SBGGR12", False, 4095, 256.0),
+        ("SBGGR16", True, 65520, 4096.0),
+        ("SBGGR16", False, 4095, 256.0),
+    ],
+)
+def test_levels_are_the_same_on_every_pi(
+    raw_format: str, scaled: bool, saturation: int, black: float
+) -> None:
+    layout = raw_layout(SensorMode(4056, 3040, 12), raw_format, 8128)
+    assert layout.saturation(scaled) == saturation
+    assert layout.black_level(4096, scaled) == black
+
+
+@pytest.mark.parametrize(
+    ("roi", "bin_x", "bin_y"),
+    [
+        (Roi(0, 0, 151, 300), 1, 1),
+        (Roi(-1, 0, 10, 10), 1, 1),
+        (Roi(0, 299, 10, 2), 1, 1),
+        (Roi(0, 0, 0, 10), 1, 1),
+        (Roi(0, 0, 10, 3), 1, 4),
+        (Roi(0, 0, 10, 10), 0, 1),
+    ],
+)
+def test_regions_outside_the_mode_are_refused(roi: Roi, bin_x: int, bin_y: int) -> None:
+    with pytest.raises(CameraFault, match="does not fit the sensor mode 150x300_12"):
+        check_window(SensorMode(150, 300, 12), roi, bin_x, bin_y)
