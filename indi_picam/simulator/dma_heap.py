@@ -1,0 +1,76 @@
+"""A dma-heap without a kernel's: memfds handed out by ``os.open`` and ``fcntl.ioctl`` for exactly its paths and requests.
+
+picamera2 allocates the buffers of its requests itself, from /dev/dma_heap. So that all of its code really runs, two
+functions of the standard library are wrapped; everything but these two paths and three requests goes through untouched.
+Installed once, when ``libcamera`` is imported. Numbers from linux/dma-heap.h and linux/dma-buf.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Callable
+from typing import Any
+
+HEAPS = ("/dev/dma_heap/vidbuf_cached", "/dev/dma_heap/linux,cma")
+_HEAP_ALLOC = 0xC0184800
+_BUF_SYNC = 0x40086200
+_BUF_SET_NAME = 0x40086201
+_ALLOCATION = struct.Struct("=QIIQ")
+"""struct dma_heap_allocation_data: length, descriptor, descriptor flags, heap flags."""
+
+
+def install(exhausted: Callable[[], bool]) -> None:
+    """Wrap os.open and fcntl.ioctl; ``exhausted`` says whether there is no memory just now."""
+    real_open, real_ioctl = os.open, fcntl.ioctl
+    heaps: set[tuple[int, int]] = set()
+
+    def open_(path: Any, flags: int, *args: Any, **named: Any) -> int:
+        if path not in HEAPS:
+            return real_open(path, flags, *args, **named)
+        if path != HEAPS[0]:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        heap = os.memfd_create("dma_heap", os.MFD_CLOEXEC)
+        heaps.add(_identity(heap))
+        return heap
+
+    def ioctl(fd: Any, request: int, arg: Any = 0, mutate_flag: bool = True) -> Any:
+        # videodev2 computes the number of ALLOC as a negative one.
+        number = request & 0xFFFFFFFF
+        if number == _HEAP_ALLOC and isinstance(fd, int) and _identity(fd) in heaps:
+            return _allocate(arg, exhausted())
+        if number == _BUF_SET_NAME and _is_buffer(fd):
+            return arg.encode() if isinstance(arg, str) else arg
+        if number == _BUF_SYNC and _is_buffer(fd):
+            return 0
+        return real_ioctl(fd, request, arg, mutate_flag)
+
+    os.open = open_  # type: ignore[assignment]
+    fcntl.ioctl = ioctl
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def _allocate(data: Any, exhausted: bool) -> int:
+    if exhausted:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    view = memoryview(data).cast("B")
+    length, _, flags, heap_flags = _ALLOCATION.unpack(view)
+    buffer = os.memfd_create("dma_buf", os.MFD_CLOEXEC)
+    os.ftruncate(buffer, -(-length // 4096) * 4096)
+    view[:] = _ALLOCATION.pack(length, buffer, flags, heap_flags)
+    return 0
+
+
+def _is_buffer(fd: Any) -> bool:
+    if not isinstance(fd, int):
+        return False
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:dma_buf")
+    except OSError:
+        return False

@@ -1,0 +1,121 @@
+"""How a frame lies in a buffer: unpacked to the right or the left, packed, PiSP-compressed; and the processed streams.
+
+Called by the sensor's process. ADC values in, bytes out; knows nothing of time and requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .picture import Exposure, Picture
+
+Bytes = NDArray[np.uint8]
+Words = NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The layout of one stream's buffers, as it was configured."""
+
+    format: str
+    width: int
+    height: int
+    stride: int
+    bits: int
+    """Of a value in memory: 16 where it is left-aligned."""
+    packing: str
+    """``CSI2P``, ``PISP_COMP1`` or nothing; ``processed`` for streams that are not raw."""
+
+
+def fill_padding(memory: Bytes, layout: Layout, rng: np.random.Generator) -> None:
+    """Junk behind the end of each row, as in a buffer that was used for something else before."""
+    if layout.packing == "processed":
+        return
+    rows = memory[: layout.stride * layout.height].reshape(layout.height, layout.stride)
+    used = used_bytes(layout)
+    rows[:, used:] = rng.integers(1, 256, (layout.height, layout.stride - used), np.uint8)
+
+
+def used_bytes(layout: Layout) -> int:
+    """Bytes of a row that are pixels."""
+    if layout.packing == "CSI2P":
+        return layout.width * layout.bits // 8
+    return layout.width if layout.packing or layout.bits == 8 else 2 * layout.width
+
+
+def draw_raw(picture: Picture, exposure: Exposure, memory: Bytes, layout: Layout) -> Iterator[None]:
+    """Draw a frame into the buffer of a raw stream; yields between short steps."""
+    mode = picture.mode
+    rows = memory[: layout.stride * layout.height].reshape(layout.height, layout.stride)
+    if layout.bits > 8 and not layout.packing:
+        yield from picture.draw(exposure, rows.view(np.uint16), layout.bits - mode.bits)
+        return
+    values = np.empty((mode.height, mode.width), np.uint16)
+    yield from picture.draw(exposure, values)
+    used = used_bytes(layout)
+    for first in range(0, mode.height, 64):
+        tile = values[first : first + 64]
+        yield
+        if layout.packing == "CSI2P":
+            packed = pack_csi2(tile, mode.bits)
+        elif layout.packing == "PISP_COMP1":
+            packed = compress_pisp(tile << (16 - mode.bits))
+        else:
+            packed = tile.astype(np.uint8)
+        rows[first : first + 64, :used] = packed[:, :used]
+
+
+def pack_csi2(values: Words, bits: int) -> Bytes:
+    """MIPI CSI-2 packing: the upper 8 bits of each pixel of a group, then a byte of all the lower bits."""
+    height, width = values.shape
+    group, spare = (2, 4) if bits == 12 else (4, 2)
+    grouped = values.reshape(height, width // group, group)
+    out = np.empty((height, width // group, group + 1), np.uint8)
+    out[:, :, :group] = grouped >> spare
+    low = np.zeros(grouped.shape[:2], np.uint16)
+    for index in range(group):
+        low |= (grouped[:, :, index] & ((1 << spare) - 1)) << (index * spare)
+    out[:, :, group] = low
+    return out.reshape(height, -1)
+
+
+def compress_pisp(values: Words) -> Bytes:
+    """A stand-in for the PiSP's lossy 8-bit compression: the size is right, the code is not the hardware's.
+
+    The driver refuses this format, so only that it is different, lossy and a byte a pixel matters.
+    """
+    return np.asarray(np.sqrt(values.astype(np.float32)).astype(np.uint8))
+
+
+def draw_processed(raw: Bytes, raw_layout: Layout, memory: Bytes, layout: Layout) -> None:
+    """A grey, small view of the frame for a stream that is not raw; no colours are made."""
+    grey = _grey(raw, raw_layout, layout.width, layout.height)
+    if layout.format in ("YUV420", "YVU420", "NV12", "NV21"):
+        rows = memory[: layout.stride * layout.height].reshape(layout.height, layout.stride)
+        rows[:, : layout.width] = grey
+        memory[layout.stride * layout.height :] = 128
+        return
+    rows = memory[: layout.stride * layout.height].reshape(layout.height, layout.stride)
+    channels = {"XRGB8888": 4, "XBGR8888": 4, "RGB888": 3, "BGR888": 3}.get(layout.format, 2)
+    pixels = rows[:, : layout.width * channels].reshape(layout.height, layout.width, channels)
+    pixels[:] = grey[:, :, None] if channels > 2 else 128
+    if channels == 4:
+        pixels[:, :, 3] = 255
+    elif channels == 2:
+        pixels[:, :, 0 if layout.format.startswith("Y") else 1] = grey
+
+
+def _grey(raw: Bytes, layout: Layout, width: int, height: int) -> Bytes:
+    """8-bit brightness at width x height, by taking single pixels: enough for a view that nobody looks at."""
+    rows = raw[: layout.stride * layout.height].reshape(layout.height, layout.stride)
+    down = np.arange(height) * layout.height // height
+    across = np.arange(width) * layout.width // width
+    if layout.packing or layout.bits == 8:
+        step = used_bytes(layout) / layout.width
+        return np.asarray(rows[np.ix_(down, (across * step).astype(np.int64))])
+    words = rows.view(np.uint16)[np.ix_(down, across)]
+    return np.asarray((words >> (layout.bits - 8)).astype(np.uint8))

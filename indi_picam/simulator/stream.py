@@ -1,0 +1,154 @@
+"""The free-running sensor: which frames there are, what each is taken with, and which request gets it.
+
+Sans IO: it is told the time. Frames follow each other at the frame length whether or not anybody takes them.
+
+    at a frame start (readout begins)    the oldest request queued before it is bound to the frame; none: missed
+    at the end of readout                the frame is completed; the controls of its request are applied to the
+                                         frame that starts ``delay_frames`` after the next frame start
+    silence of max(1 s, 5 x longest of the last 10 frame lengths) with a request waiting    libcamera times out
+
+Called by the sensor's process alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .ipa import Ipa
+from .truth import Mode, Registers, Sensor
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request waiting for its frame."""
+
+    number: int
+    cookie: int
+    queued_ns: int
+    controls: dict[str, Any]
+    buffers: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Frame:
+    """One frame of the sensor."""
+
+    index: int
+    """Since this start."""
+    settings: Registers
+    readout_start_ns: int
+    readout_ns: int
+    status: str
+    asked: Asked | None = None
+
+    @property
+    def exposure_start_ns(self) -> int:
+        """When its first row began to see light."""
+        return self.readout_start_ns - self.settings.exposure_ns
+
+    @property
+    def end_ns(self) -> int:
+        """When its last row has been read."""
+        return self.readout_start_ns + self.readout_ns
+
+
+class Stream:
+    """One start of the sensor."""
+
+    def __init__(self, sensor: Sensor, mode: Mode, ipa: Ipa, start_ns: int, bad: int, startup: int) -> None:
+        self._sensor, self._mode, self._ipa = sensor, mode, ipa
+        self._bad, self._startup = bad, startup
+        self._programme: deque[tuple[int, Registers]] = deque([(0, ipa.registers(mode))])
+        self.waiting: deque[Asked] = deque()
+        self.reading: deque[Frame] = deque()
+        first = self._settings_of(0)
+        self.next: Frame | None = self._frame(0, first, start_ns + first.exposure_ns)
+        self._lengths_ns = deque([first.frame_ns], maxlen=10)
+        self._sign_of_life_ns = start_ns
+
+    def _settings_of(self, index: int) -> Registers:
+        while len(self._programme) > 1 and self._programme[1][0] <= index:
+            self._programme.popleft()
+        return self._programme[0][1]
+
+    def _frame(self, index: int, settings: Registers, readout_start_ns: int) -> Frame:
+        status = "startup" if index < self._startup else "success"
+        if index < self._bad:
+            status = "error"
+        readout_ns = round(self._mode.height * settings.line_ns)
+        return Frame(index, settings, readout_start_ns, readout_ns, status)
+
+    def queue(self, asked: Asked) -> None:
+        """A request with its buffers; it gets a frame that starts after ``queued_ns``."""
+        if not self.waiting and not self.reading:
+            self._sign_of_life_ns = max(self._sign_of_life_ns, asked.queued_ns)
+        self.waiting.append(asked)
+
+    def stall(self) -> None:
+        """No further frame starts."""
+        self.next = None
+
+    def coming(self) -> tuple[Frame, Asked] | None:
+        """The next frame to be completed and the request that gets it, as far as can be said yet."""
+        for frame in self.reading:
+            if frame.asked:
+                return frame, frame.asked
+        if self.next and self.waiting and self.waiting[0].queued_ns < self.next.readout_start_ns:
+            return self.next, self.waiting[0]
+        return None
+
+    @property
+    def next_ns(self) -> int | None:
+        """When something happens next; None when nothing will."""
+        times = [self.reading[0].end_ns] if self.reading else []
+        if self.next:
+            times.append(self.next.readout_start_ns)
+        deadline = self.deadline_ns
+        if deadline:
+            times.append(deadline)
+        return min(times, default=None)
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When libcamera gives up; None while nobody waits."""
+        if not self.waiting and not any(frame.asked for frame in self.reading):
+            return None
+        return self._sign_of_life_ns + max(1_000_000_000, 5 * max(self._lengths_ns))
+
+    def advance(self, now_ns: int) -> Iterator[Frame]:
+        """Everything that has happened by now: yields each completed frame, missed ones too, in order."""
+        while True:
+            end = self.reading[0].end_ns if self.reading else None
+            start = self.next.readout_start_ns if self.next else None
+            if end is not None and end <= now_ns and (start is None or end <= start):
+                frame = self.reading.popleft()
+                self._completed(frame)
+                yield frame
+            elif start is not None and start <= now_ns:
+                self._started()
+            else:
+                return
+
+    def _started(self) -> None:
+        frame = self.next
+        if frame is None:
+            return
+        if self.waiting and self.waiting[0].queued_ns < frame.readout_start_ns:
+            frame.asked = self.waiting.popleft()
+        self.reading.append(frame)
+        settings = self._settings_of(frame.index + 1)
+        start_ns = frame.readout_start_ns + settings.frame_ns
+        self.next = self._frame(frame.index + 1, settings, start_ns)
+
+    def _completed(self, frame: Frame) -> None:
+        self._sign_of_life_ns = frame.end_ns
+        if frame.asked is None:
+            return
+        self._ipa.apply(frame.asked.controls)
+        programmed = self._ipa.registers(self._mode)
+        self._lengths_ns.append(programmed.frame_ns)
+        if self.next and programmed != self._programme[-1][1]:
+            self._programme.append((self.next.index + self._sensor.delay_frames, programmed))
