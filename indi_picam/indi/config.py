@@ -29,7 +29,7 @@ _EMPTY_ROOT = re.compile(rb"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*)*<INDIDriver\s*/>\s
 
 
 class ConfigFault(Exception):
-    """Settings cannot be read or written; the text is a sentence for the user that says what to do."""
+    """Settings cannot be read or written; the text tells the user what to do."""
 
 
 def config_path(device: str, environment: Mapping[str, str] = os.environ) -> Path:
@@ -45,14 +45,14 @@ def default_path(path: Path) -> Path:
 
 
 def load(path: Path, device: str) -> list[New]:
-    """The saved settings of this device in the order of the file; ConfigFault when there are none or it is damaged."""
+    """The saved settings of this device, in order; ConfigFault for none or a damaged file."""
     settings = [setting for setting in _read(path) if setting.device == device]
     _keep_default(path)
     return settings
 
 
 def save(path: Path, device: str, vectors: Iterable[AnyVector]) -> None:
-    """Save these properties, in this order, in place of all that was saved of this device; ConfigFault."""
+    """Save these properties, in this order, instead of all saved of this device; ConfigFault."""
     try:
         others = [setting for setting in _read(path) if setting.device != device]
     except ConfigFault:
@@ -63,7 +63,7 @@ def save(path: Path, device: str, vectors: Iterable[AnyVector]) -> None:
 
 
 def save_one(path: Path, device: str, vector: AnyVector) -> bool:
-    """Replace one saved property; False, with nothing written, when it is not saved yet (then save all).
+    """Replace one saved property; False, with nothing written, when it is not saved yet.
 
     ConfigFault when the file cannot be written.
     """
@@ -131,7 +131,7 @@ def _write(path: Path, settings: Iterable[New]) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write beside, flush to the card, rename: whoever reads sees the old file or the new one. OSError."""
+    """Write beside, flush to the card, rename: readers see the old file or the new. OSError."""
     path = Path(os.path.realpath(path))
     beside = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
@@ -147,7 +147,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _keep_default(path: Path) -> None:
-    """Keep the first settings ever seen as the default ones; without them nothing is lost but CONFIG_DEFAULT."""
+    """Keep the first settings ever seen as the default ones; failing, only CONFIG_DEFAULT fails."""
     if not default_path(path).exists():
         with contextlib.suppress(OSError):
             _replace(default_path(path), path.read_bytes())

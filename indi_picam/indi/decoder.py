@@ -62,7 +62,7 @@ from indi_picam.indi.vectors import (
 MAX_ELEMENT_BYTES = 4 << 20
 """The largest element taken: far above any text, far below what would hurt a Pi."""
 MAX_CHILDREN = 1000
-"""The most elements in a vector; each costs some 300 bytes of ours for as little as 4 of the sender's."""
+"""The most elements in a vector: each takes 300 bytes of ours for 4 of the sender's."""
 
 _VECTOR_TAG = re.compile(r"(def|set|new)(Text|Number|Switch|Light|BLOB)Vector")
 _PLAIN_TAGS = ("getProperties", "delProperty", "message", "enableBLOB", "pingRequest", "pingReply")
@@ -109,7 +109,7 @@ class Decoder:
         self._decoded: list[Incoming] = []
 
     def feed(self, data: bytes) -> list[Incoming]:
-        """The messages that these bytes complete, in order; Malformed for what had to be dropped."""
+        """The messages that these bytes complete; Malformed for what had to be dropped."""
         self._buffer += data
         while self._step():
             pass
@@ -262,7 +262,7 @@ def _is_known(tag: str) -> bool:
 
 
 def _plain(text: str, unwanted: Mapping[int, str | None]) -> str:
-    """Text with its five entities resolved and control characters taken out (they cannot travel, lilxml)."""
+    """Text with its entities resolved and control characters out, as lilxml does."""
 
     def character(reference: re.Match[str]) -> str:
         try:

@@ -2,17 +2,17 @@
 
 Every request (``new*``) is answered with exactly one ``set*``, whatever its handler does:
 
-=================================  ==================================================================
+=================================  ==============================================================
 request                            answer
-=================================  ==================================================================
+=================================  ==============================================================
 nonsense, or refused by handler    values unchanged, the refusal's state (Alert), its sentence
 fits, handler returns              the Answer's values and state
 fits, no handler                   the values asked for, Ok
 one of many with all Off           values unchanged, Ok
 for a read-only property           values and state unchanged, a sentence
 for a property not defined         no set (clients know none), a message of the device
-handler fails otherwise            values unchanged, Alert, a sentence; the traceback goes to stderr
-=================================  ==================================================================
+handler fails otherwise            values unchanged, Alert, a sentence; traceback to stderr
+=================================  ==============================================================
 
 Requests are handled one after the other in the order they came; a handler is therefore short, and
 what lasts runs as a task of its own. ``getProperties`` is answered at once, between the steps of a
@@ -41,6 +41,7 @@ from indi_picam.indi.messages import (
     New,
     Outgoing,
     Set,
+    SetBlob,
 )
 from indi_picam.indi.vectors import (
     AnyVector,
@@ -58,7 +59,7 @@ SnoopUpdate = Callable[[dict[str, Any], State], None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a handler answers: ``values`` None takes what was asked; ``then`` runs right after the set is queued."""
+    """A handler's answer; ``values`` None takes what was asked, ``then`` runs after the set."""
 
     state: State = State.OK
     values: Mapping[str, Any] | None = None
@@ -67,7 +68,7 @@ class Answer:
 
 
 Handler = Callable[[dict[str, Any]], Awaitable[Answer | None]]
-"""Gets the checked values (see ``vectors``), returns an Answer, or None for a plain Ok; may raise Refused."""
+"""Gets the checked values (see ``vectors``); returns Answer, or None for Ok; may raise Refused."""
 
 
 class Property:
@@ -129,20 +130,33 @@ class Device:
     # -------------------------------------------------------------------------------------------
 
     def add(
-        self, declaration: AnyVector, handler: Handler | None = None, *, check_limits: bool = True
+        self,
+        declaration: AnyVector,
+        handler: Handler | None = None,
+        *,
+        check_limits: bool = True,
+        from_start: bool = False,
     ) -> Property:
-        """Register a property, not yet visible; it may replace one of that name that is not defined.
+        """Register a property, not yet visible; it may replace an undefined one of that name.
 
         Without a handler every fitting request is taken. ``check_limits`` False leaves the limits
-        of numbers to the handler (``vectors.within_limits``). ValueError when the name is defined
-        now.
+        of numbers to the handler (``vectors.within_limits``). With ``from_start`` it is visible,
+        and told with the first getProperties, which every server sends at once. ValueError when
+        the name is defined now.
         """
         known = self._properties.get(declaration.name)
         if known is not None and known.defined:
             raise ValueError(f"{declaration.name} is defined; delete it first")
         declaration = declaration.with_values(declaration.values)
         self._properties[declaration.name] = added = Property(declaration, handler, check_limits)
+        if from_start:
+            added.defined = True
+            self._defined.append(added)
         return added
+
+    def __getitem__(self, name: str) -> Property:
+        """The property of that name, defined or not; KeyError when it was never added."""
+        return self._properties[name]
 
     def define(self, *properties: Property) -> None:
         """Make properties visible, in this order; nothing happens to those that are."""
@@ -153,7 +167,7 @@ class Device:
                 self._send(Def(self.name, shown.vector, _now()))
 
     def delete(self, *properties: Property) -> None:
-        """Make properties vanish; they stay registered with their values and may be defined again."""
+        """Make properties vanish; they keep their values and may be defined again."""
         for gone in properties:
             if gone.defined:
                 gone.defined = False
@@ -201,6 +215,32 @@ class Device:
         elif message is not None:
             self._send(Message(self.name, message, _now()))
 
+    def send_blob(
+        self,
+        changed: Property,
+        element: str,
+        attachment: int,
+        *,
+        size: int,
+        format: str,
+        length: int | None = None,
+    ) -> None:
+        """Deliver a BLOB as ``SetBlob`` says; its descriptor belongs to the link from now on."""
+        changed.vector = replace(changed.vector, state=State.OK)
+        self._send(
+            SetBlob(
+                device=self.name,
+                name=changed.name,
+                element=element,
+                format=format,
+                size=size,
+                attachment=attachment,
+                length=length,
+                timeout=changed.vector.timeout,
+                timestamp=_now(),
+            )
+        )
+
     def message(self, text: str, level: Level = "INFO") -> None:
         """Tell the user a sentence; clients show ``[LEVEL]`` as INDI's own logger writes it."""
         self._send(Message(self.name, _levelled(level, text), _now()))
@@ -224,7 +264,7 @@ class Device:
         return stop
 
     async def receive(self, message: Incoming) -> None:
-        """Take one message of the server; returns at once, a request is handled when its turn comes."""
+        """Take one message of the server; a request is only queued until its turn comes."""
         match message:
             case GetProperties(device, name) if device in (None, self.name):
                 for shown in list(self._defined):
@@ -263,7 +303,7 @@ class Device:
     # ---------------------------------------------------------------------------------------------
 
     async def apply(self, requests: Iterable[New]) -> None:
-        """Handle saved settings now, each answered as a client's would be; skips what is not defined or read-only.
+        """Handle saved settings now, answered like a client's; skip what is undefined or read-only.
 
         Only from within a handler, or before the first message is received: requests stay one
         after the other.

@@ -1,4 +1,4 @@
-"""Messages to bytes: attributes in the order of libindi's writer (indiuserio.c), one line feed after each line.
+"""Messages to bytes, attributes in the order of libindi's writer (indiuserio.c).
 
 No descriptor is touched: a BLOB yields the bytes that its descriptor travels with, or the bytes
 before and after its base64. What libindi's peers cannot hold is cut here: names to 63 bytes,
@@ -23,10 +23,8 @@ from indi_picam.indi.messages import (
     SetBlob,
 )
 from indi_picam.indi.vectors import (
-    Kind,
     LightVector,
     Number,
-    NumberVector,
     SwitchVector,
     number_text,
     value_text,
@@ -35,7 +33,7 @@ from indi_picam.indi.vectors import (
 _Attributes = Iterable[tuple[str, str | None]]
 
 _MAX_BYTES = {"message": 254, "uid": 254}
-"""Bytes of an attribute that C peers can hold without the NUL (MAXRBUF is larger; clients copy 256, indibase.h)."""
+"""Bytes that C peers can hold without the NUL, other than of names."""
 _MAX_NAME_BYTES = 63
 
 _CONTROLS = dict.fromkeys([*range(0x20), 0x7F])
@@ -213,13 +211,12 @@ def _empty(tag: str, *attributes: tuple[str, str | None]) -> str:
 
 
 def _tag(tag: str, *attributes: tuple[str, str | None]) -> str:
-    written = [
-        f' {name}="{_cut(value, _MAX_BYTES.get(name, _MAX_NAME_BYTES)).translate(_ATTRIBUTE_ESCAPES)}"'
-        for name, value in attributes
-        if value is not None
-    ]
+    written = [f' {name}="{_fitting(name, text)}"' for name, text in attributes if text is not None]
     return f"<{tag}{''.join(written)}>"
 
 
-def _cut(text: str, most_bytes: int) -> str:
-    return text.encode("utf-8", "replace")[:most_bytes].decode("utf-8", "ignore")
+def _fitting(attribute: str, text: str) -> str:
+    """What a C peer can hold of an attribute's text, cut between characters, and escaped."""
+    room = _MAX_BYTES.get(attribute, _MAX_NAME_BYTES)
+    fitting = text.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
+    return fitting.translate(_ATTRIBUTE_ESCAPES)

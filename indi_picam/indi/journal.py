@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import textwrap
 
 _LINE_BYTES = 900
 
@@ -17,12 +16,9 @@ _LINE_BYTES = 900
 def note(text: str) -> None:
     """Write text to stderr in lines of at most 900 bytes."""
     lines = [
-        piece
+        line[start : start + _LINE_BYTES]
         for line in text.encode("ascii", "backslashreplace").decode().splitlines()
-        for piece in textwrap.wrap(
-            line, _LINE_BYTES, drop_whitespace=False, replace_whitespace=False
-        )
-        or [""]
+        for start in range(0, len(line) or 1, _LINE_BYTES)
     ]
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write("\n".join(lines) + "\n")

@@ -5,13 +5,13 @@ goes through the socket as a descriptor attached to its element, through a pipe 
 Messages leave whole and in the order of ``send``; nothing ever lands inside another, and nothing
 here blocks the loop:
 
-===========  ==================================================================================================
-writer       meaning
-===========  ==================================================================================================
-empty        ``send`` writes at once
-waiting      the kernel took no more, or a turn's share is used up: the loop calls when it may go on
-closed       the server is gone or ``close`` was called: what is sent is dropped, the iteration ends
-===========  ==================================================================================================
+=======  =====================================================================================
+writer   meaning
+=======  =====================================================================================
+empty    ``send`` writes at once
+waiting  the kernel took no more, or a turn's share is used up: the loop calls to go on
+closed   the server is gone or ``close`` was called: sends are dropped, the iteration ends
+=======  =====================================================================================
 
 Knows messages and bytes, no property and no camera. The driver process owns one Link for all its
 devices.
@@ -37,15 +37,15 @@ from indi_picam.indi.messages import Incoming, Outgoing, PingReply, PingRequest,
 
 _READ_BYTES = 1 << 16
 _PIECE_BYTES = 384 << 10
-"""Of a BLOB per base64 step; a multiple of 3, so that the pieces join without padding (31 ms per 25 MB, +0.5 MB)."""
+"""Of a BLOB per base64 step: a multiple of 3, so that pieces join (measured: +0.5 MB)."""
 _TURN_BYTES = 1 << 20
 """Written before the loop may do something else."""
 _SLOT_WAIT_S = 5.0
-"""How long libindi waits for the reply to the ping after a BLOB (sharedblob wait, 2.2.4)."""
+"""How long libindi waits for the reply to the ping after a BLOB (2.2.4)."""
 
 
 def take_stdio() -> tuple[int, int]:
-    """Take fd 0 and 1 away from everybody else; returns private descriptors (read, write) for a Link.
+    """Take fd 0 and 1 from everybody else; returns private descriptors (read, write) for a Link.
 
     Afterwards fd 0 is /dev/null and fd 1 is stderr, for us, for every library and for every child.
     Call it first.
@@ -61,17 +61,15 @@ def take_stdio() -> tuple[int, int]:
 
 @dataclass(slots=True)
 class _Sending:
-    """A message on its way out: the piece at hand, pieces still to be made, descriptor that goes or is read."""
+    """A message on its way out: piece at hand, pieces to come, descriptor that rides or is read."""
 
     piece: memoryview
     rest: Iterator[bytes]
     attachment: int | None = None
-    rides: bool = False
-    """The attachment goes with the first byte, not as base64."""
 
 
 class Link:
-    """Messages in by iteration, messages out by ``send``; owns both descriptors. Make it inside a running loop."""
+    """Messages in by iteration, out by ``send``; owns both descriptors, needs a running loop."""
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self._loop = asyncio.get_running_loop()
@@ -115,7 +113,7 @@ class Link:
         return self._inbox.popleft()
 
     def send(self, message: Outgoing) -> None:
-        """Queue a message; returns at once. A BLOB's attachment belongs to the link from here on."""
+        """Queue a message; returns at once. A BLOB's attachment belongs to the link from now on."""
         sending = (
             self._sending_blob(message) if isinstance(message, SetBlob) else _plain(encode(message))
         )
@@ -193,14 +191,14 @@ class Link:
         ping = encode(PingRequest(self._last_ping))
         descriptor = _read_only(blob.attachment)
         if self._socket is not None:
-            return _Sending(memoryview(encode(blob) + ping), iter(()), descriptor, rides=True)
+            return _Sending(memoryview(encode(blob) + ping), iter(()), descriptor)
         head, tail = inline_blob(blob)
         length = blob.size if blob.length is None else blob.length
         rest = itertools.chain(_base64_pieces(descriptor, length), (tail + ping,))
         return _Sending(memoryview(head), rest, descriptor)
 
     def _write(self) -> None:
-        """Write what the kernel takes, up to one turn's share; ask to be called again while something is left."""
+        """Write what the kernel takes, up to a turn's share; ask for a turn more if some is left."""
         share = _TURN_BYTES
         try:
             while self._outbox and share > 0:
@@ -226,8 +224,8 @@ class Link:
             self._loop.call_soon(self._write)
 
     def _write_piece(self, sending: _Sending) -> int:
-        """Write of the piece at hand what goes; returns the count. Raises BlockingIOError when nothing goes."""
-        if self._socket is not None and sending.rides and sending.attachment is not None:
+        """Write of the piece at hand what goes and return the count; BlockingIOError for none."""
+        if self._socket is not None and sending.attachment is not None:
             rights = array.array("i", [sending.attachment])
             count = self._socket.sendmsg(
                 [sending.piece], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
@@ -248,7 +246,7 @@ class Link:
 
 
 def _unix_socket(descriptor: int) -> socket.socket | None:
-    """The descriptor as a socket object when it is a unix socket, as libindi tests it (sharedblob, SO_DOMAIN)."""
+    """The descriptor as a socket when it is a unix socket (libindi's own test: SO_DOMAIN)."""
     try:
         wrapped = socket.socket(fileno=descriptor)
     except OSError:
@@ -260,7 +258,7 @@ def _unix_socket(descriptor: int) -> socket.socket | None:
 
 
 def _read_only(descriptor: int) -> int:
-    """A read-only descriptor of the same memory, the given one closed; itself when it is read-only already.
+    """A read-only descriptor of the same memory, the given one closed; itself if it is read-only.
 
     A receiver must not be able to change a frame. One that came read-only is kept, as its holder
     may have locked this very file description to learn when it is let go.

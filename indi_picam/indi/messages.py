@@ -127,7 +127,7 @@ class PingReply:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """Bytes that were no message; ``device`` and ``name`` when they could still be read from a broken one."""
+    """Bytes that were no message; ``device`` and ``name`` where a broken one still shows them."""
 
     sentence: str
     device: str | None = None

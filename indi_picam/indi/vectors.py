@@ -1,4 +1,4 @@
-"""Number, text, switch, light and BLOB vectors as frozen values, and whether a client's request fits one.
+"""Vectors as frozen values, and whether a client's request fits one.
 
 A vector is a declaration and a state at once: the live property holds one and replaces it with
 every change, a definition on the wire is one. Nothing here knows messages, bytes or handlers;
@@ -6,16 +6,17 @@ every change, a definition on the wire is one. Nothing here knows messages, byte
 
 What a request may be (``requested``):
 
-==============  ============================================================  ==========================================
-vector          taken                                                         handler gets
-==============  ============================================================  ==========================================
-number          any subset; decimal, exponent or sexagesimal; within limits   the elements in the request
-text            any subset; up to 4096 characters                             the elements in the request
-OneOfMany       one On, others Off or unnamed; none On: selection is kept     all switches, exactly one True; None if kept
-AtMostOne       one On or none                                                all switches, at most one True
-AnyOfMany       any subset                                                    all switches, as they shall be
-light, BLOB     nothing                                                       --
-==============  ============================================================  ==========================================
+===========  ========================================================  =======================
+vector       taken                                                     handler gets
+===========  ========================================================  =======================
+number       any subset; decimal, exponent, sexagesimal; in limits     what was named
+text         any subset; up to 4096 characters                         what was named
+OneOfMany    one On, the others Off or unnamed                         all, exactly one True
+..           none On: the selection is kept                            nothing, it is not called
+AtMostOne    one On or none                                            all, at most one True
+AnyOfMany    any subset                                                all, as they shall be
+light, BLOB  nothing                                                   --
+===========  ========================================================  =======================
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Limits = tuple[float, float, float]
 """Minimum, maximum and step of a number; minimum not below maximum means no limits."""
 
 MAX_TEXT = 4096
-"""Characters in a text value: a path may be this long (PATH_MAX), nothing else of ours is longer."""
+"""Characters in a text value: a path may be this long (PATH_MAX), nothing else is longer."""
 
 
 class State(StrEnum):
@@ -63,7 +64,7 @@ class Kind(StrEnum):
 
 
 class Refused(Exception):
-    """A request that is not followed; the text is a sentence for the client, ``state`` what the vector turns to."""
+    """A request not followed: a sentence for the client, and the vector's new state."""
 
     def __init__(self, sentence: str, state: State = State.ALERT) -> None:
         super().__init__(sentence)
@@ -72,7 +73,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One number; ``format`` is printf's or ``%<w>.<f>m`` for sexagesimal, a hint for displays only."""
+    """One number; ``format`` (printf's, or ``%<w>.<f>m``: sexagesimal) is a hint for displays."""
 
     name: str
     label: str
@@ -144,7 +145,7 @@ class Vector(Generic[E]):
         return {element.name: getattr(element, self._value_field) for element in self.elements}
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
-        """This vector with some values replaced; ValueError for an element it has not, or a number not finite."""
+        """This vector with some values replaced; ValueError for an unknown element or NaN."""
         unknown = values.keys() - {element.name for element in self.elements}
         if unknown or (values and not self._value_field):
             raise ValueError(f"{self.name} has no value {', '.join(map(repr, sorted(unknown)))}")
@@ -168,7 +169,7 @@ class NumberVector(Vector[Number]):
     kind = Kind.NUMBER
 
     def with_limits(self, limits: Mapping[str, Limits]) -> Self:
-        """This vector with the limits of some elements replaced; ValueError if one is not finite or not there."""
+        """This vector with some limits replaced; ValueError for an unknown element or NaN."""
         if unknown := limits.keys() - {element.name for element in self.elements}:
             raise ValueError(f"{self.name} has no element {', '.join(map(repr, sorted(unknown)))}")
         elements = []
@@ -247,7 +248,7 @@ _SEXAGESIMAL = re.compile(
 
 
 def parse_number(text: str) -> float:
-    """A number of the wire: decimal, exponent, or ``d:m:s`` with colons, semicolons or blanks (INDI white paper).
+    """A number of the wire: decimal, exponent, or ``d:m:s`` with colons, semicolons or blanks.
 
     ValueError with a sentence for anything else. A decimal comma is not taken for a separator, as
     libindi's scanner would (``1,5`` would be 1 degree 5 minutes), and neither NaN nor infinity is
@@ -267,12 +268,10 @@ def parse_number(text: str) -> float:
 
 
 def number_text(value: float) -> str:
-    """The shortest text that reads back as this number in C's locale; ValueError for NaN and infinity."""
+    """The shortest text that reads back as this number in C; ValueError for NaN and infinity."""
     if not math.isfinite(value):
         raise ValueError(f"{value} cannot be sent as a number")
-    if value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    return repr(float(value))
+    return repr(value + 0.0).removesuffix(".0")  # + 0.0: an int becomes a float, -0 becomes 0
 
 
 def value_text(value: float | str | bool) -> str:
@@ -328,7 +327,7 @@ def _requested_texts(vector: TextVector, texts: Mapping[str, str]) -> dict[str, 
     for name, text in texts.items():
         if len(text) > MAX_TEXT:
             raise Refused(
-                f"{vector.name}: {name} is refused, {len(text)} characters are more than {MAX_TEXT}."
+                f"{vector.name}: {name} is refused, {len(text)} characters exceed {MAX_TEXT}."
             )
     return dict(texts)
 

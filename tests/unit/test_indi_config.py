@@ -1,0 +1,217 @@
+"""Saved settings: the form on disk, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from indi_picam.indi import config
+from indi_picam.indi.config import ConfigFault
+from indi_picam.indi.messages import New
+from indi_picam.indi.vectors import (
+    AnyVector,
+    Kind,
+    Number,
+    NumberVector,
+    Switch,
+    SwitchVector,
+    Text,
+    TextVector,
+)
+
+GAIN = NumberVector("CCD_GAIN", "Gain", "Main", (Number("GAIN", "Gain", 0.1, 0, 16),))
+MODE = SwitchVector("MODE", "Mode", "Main", (Switch("A 1", "a", True), Switch("B", "b")))
+PATH = TextVector("UPLOAD_SETTINGS", "Upload", "Options", (Text("DIR", "Dir", "/ä <&> 'x'\nfile"),))
+NEWS = [
+    New("Cam", "MODE", Kind.SWITCH, {"A 1": "On", "B": "Off"}),
+    New("Cam", "CCD_GAIN", Kind.NUMBER, {"GAIN": "0.1"}),
+    New("Cam", "UPLOAD_SETTINGS", Kind.TEXT, {"DIR": "/ä <&> 'x'\nfile"}),
+]
+
+# Written by libindi 1.9.9 (indi_simulator_ccd, CONFIG_SAVE), shortened.
+OF_LIBINDI = """<INDIDriver>
+<newSwitchVector device='Cam' name='DEBUG'>
+  <oneSwitch name='ENABLE'>
+      Off
+  </oneSwitch>
+  <oneSwitch name='DISABLE'>
+      On
+  </oneSwitch>
+</newSwitchVector>
+<newNumberVector device='Cam' name='POLLING_PERIOD'>
+  <oneNumber name='PERIOD_MS'>
+      1000
+  </oneNumber>
+</newNumberVector>
+<newTextVector device='Other' name='ACTIVE_DEVICES'>
+  <oneText name='ACTIVE_TELESCOPE'>
+      Telescope Simulator
+  </oneText>
+</newTextVector>
+</INDIDriver>
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "path"),
+    [
+        ({"HOME": "/home/a"}, "/home/a/.indi/Pi Camera imx477_config.xml"),
+        ({"HOME": "/home/a", "INDICONFIG": "/etc/cam.xml"}, "/etc/cam.xml"),
+        ({"HOME": "/home/a", "INDICONFIG": ""}, "/home/a/.indi/Pi Camera imx477_config.xml"),
+    ],
+)
+def test_path(environment: dict[str, str], path: str) -> None:
+    assert config.config_path("Pi Camera imx477", environment) == Path(path)
+
+
+def test_saved_settings_come_back_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / ".indi" / "Cam_config.xml"
+    config.save(path, "Cam", [MODE, GAIN, PATH])
+    assert config.load(path, "Cam") == NEWS
+    assert path.read_text() == (
+        '<INDIDriver>\n<newSwitchVector device="Cam" name="MODE">\n'
+        '<oneSwitch name="A 1">On</oneSwitch>\n<oneSwitch name="B">Off</oneSwitch>\n</newSwitchVector>\n'
+        '<newNumberVector device="Cam" name="CCD_GAIN">\n'
+        '<oneNumber name="GAIN">0.1</oneNumber>\n</newNumberVector>\n'
+        '<newTextVector device="Cam" name="UPLOAD_SETTINGS">\n'
+        '<oneText name="DIR">/ä &lt;&amp;&gt; &apos;x&apos;\nfile</oneText>\n</newTextVector>\n</INDIDriver>\n'
+    )
+    assert [entry.name for entry in path.parent.iterdir() if "new" in entry.name] == []
+
+
+def test_libindis_own_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "Cam_config.xml"
+    path.write_text(OF_LIBINDI)
+    assert config.load(path, "Cam") == [
+        New("Cam", "DEBUG", Kind.SWITCH, {"ENABLE": "Off", "DISABLE": "On"}),
+        New("Cam", "POLLING_PERIOD", Kind.NUMBER, {"PERIOD_MS": "1000"}),
+    ]
+
+
+def test_saving_keeps_what_other_devices_saved(tmp_path: Path) -> None:
+    path = tmp_path / "shared.xml"
+    path.write_text(OF_LIBINDI)
+    config.save(path, "Cam", [GAIN])
+    assert [setting.name for setting in config.load(path, "Cam")] == ["CCD_GAIN"]
+    assert [setting.name for setting in config.load(path, "Other")] == ["ACTIVE_DEVICES"]
+
+
+def test_the_first_settings_are_kept_as_default(tmp_path: Path) -> None:
+    path = tmp_path / "Cam_config.xml"
+    config.save(path, "Cam", [GAIN])
+    config.save(path, "Cam", [GAIN.with_values({"GAIN": 9.0})])
+    assert config.load(path, "Cam")[0].values == {"GAIN": "9"}
+    assert config.load(config.default_path(path), "Cam")[0].values == {"GAIN": "0.1"}
+    config.purge(path)
+    assert not path.exists()
+    assert config.default_path(path).exists()
+
+
+def test_one_property_is_saved_alone_only_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "Cam_config.xml"
+    other = GAIN.with_values({"GAIN": 2.5})
+    assert config.save_one(path, "Cam", other) is False
+    assert not path.exists()
+    config.save(path, "Cam", [MODE, GAIN, PATH])
+    assert config.save_one(path, "Cam", other) is True
+    assert config.load(path, "Cam") == [
+        NEWS[0],
+        New("Cam", "CCD_GAIN", Kind.NUMBER, {"GAIN": "2.5"}),
+        NEWS[2],
+    ]
+    missing = NumberVector("CCD_OFFSET", "o", "g", (Number("OFFSET", "o"),))
+    assert config.save_one(path, "Cam", missing) is False
+    assert config.save_one(path, "Elsewhere", other) is False
+
+
+def test_an_unchanged_property_costs_no_write(tmp_path: Path) -> None:
+    path = tmp_path / "Cam_config.xml"
+    config.save(path, "Cam", [GAIN])
+    before = path.stat()
+    assert config.save_one(path, "Cam", GAIN) is True
+    assert path.stat().st_ino == before.st_ino
+
+
+DAMAGED = [
+    b"",
+    b"\x00" * 4096,
+    OF_LIBINDI[:-20].encode(),
+    OF_LIBINDI[:200].encode(),
+    OF_LIBINDI.replace("</oneSwitch>", "", 1).encode(),
+    OF_LIBINDI.replace("</oneSwitch>", "&evil;</oneSwitch>", 1).encode(),
+    OF_LIBINDI.replace("newNumberVector", "setNumberVector").encode(),
+    b"<!DOCTYPE x [<!ENTITY a 'b'>]>" + OF_LIBINDI.encode(),
+    b"<INDIDriver>" + b"x" * config.MAX_FILE_BYTES + b"</INDIDriver>",
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_file_is_refused_and_can_be_saved_anew(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "Cam_config.xml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigFault, match=r"Cam_config.xml is damaged; save the settings anew"):
+        config.load(path, "Cam")
+    assert not config.default_path(path).exists()
+    assert config.save_one(path, "Cam", GAIN) is False
+    config.save(path, "Cam", [GAIN])
+    assert config.load(path, "Cam") == [NEWS[1]]
+
+
+def test_an_empty_root_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "Cam_config.xml"
+    for content in ("<INDIDriver/>", "<?xml version='1.0'?>\n<INDIDriver>\n</INDIDriver>\n"):
+        path.write_text(content)
+        assert config.load(path, "Cam") == []
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "Cam_config.xml"
+    with pytest.raises(ConfigFault, match=r"There are no saved settings yet: .*Cam_config.xml"):
+        config.load(path, "Cam")
+    with pytest.raises(ConfigFault, match=r"There are no saved settings to delete"):
+        config.purge(path)
+    with pytest.raises(ConfigFault, match=r"cannot be read: Is a directory"):
+        config.load(tmp_path, "Cam")
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "Cam_config.xml"
+    config.save(path, "Cam", [GAIN])
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    vectors: list[AnyVector] = [GAIN.with_values({"GAIN": 9.0})]
+    with pytest.raises(ConfigFault, match=r"cannot be written: No space left on device\.$"):
+        config.save(path, "Cam", vectors)
+    assert config.load(path, "Cam") == [NEWS[1]]
+    assert sorted(entry.name for entry in tmp_path.glob("Cam*")) == [
+        "Cam_config.xml",
+        "Cam_config.xml.default",
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can own a file as root")
+def test_a_file_of_root_is_refused_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "Cam_config.xml"
+    config.save(path, "Cam", [GAIN])
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ConfigFault, match=r"belongs to root; run: sudo chown -R"):
+        config.load(path, "Cam")
+    with pytest.raises(ConfigFault, match=r"belongs to root"):
+        config.save(path, "Cam", [GAIN])
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    real, link = tmp_path / "dotfiles.xml", tmp_path / "Cam_config.xml"
+    link.symlink_to(real)
+    config.save(link, "Cam", [GAIN])
+    assert link.is_symlink()
+    assert config.load(real, "Cam") == [NEWS[1]]
