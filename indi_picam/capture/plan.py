@@ -89,12 +89,12 @@ def _out_of_limits(exposure_us: int, mode: ModeFacts, camera: CameraFacts) -> st
     )
     if exposure_us < mode.exposure_min_us:
         return limits
-    longest_us, longer = max(
+    longest_us, longest = max(
         zip(camera.exposure_max_us, camera.modes, strict=True), key=lambda pair: pair[0]
     )
-    if longest_us < exposure_us or longer == mode.mode:
-        return f"{limits} No mode of this camera allows more." if longer == mode.mode else limits
-    return f"{limits} Mode {longer.name} allows up to {longest_us / 1e6:g} s."
+    if longest_us < exposure_us:
+        return f"{limits} No mode of this camera allows it."
+    return f"{limits} Mode {longest.name} allows up to {longest_us / 1e6:g} s."
 
 
 def _check_roi(settings: ExposureSettings) -> None:

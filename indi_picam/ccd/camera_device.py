@@ -115,23 +115,20 @@ def driver_info(driver_name: str, executable: str) -> TextVector:
 
 
 class CameraDevice:
-    """The INDI device of one camera; defines what is always there when it is made."""
+    """The INDI device of one camera."""
 
     def __init__(self, name: str, info: TextVector, camera: RemoteCamera, link: Link) -> None:
         self.indi = Device(name, link.send)
         self._settings = config.config_path(name)
-        self._connection = self.indi.add(CONNECTION, self._connect_or_not)
-        always = (
-            self._connection,
-            self.indi.add(info),
-            self.indi.add(CONFIG_PROCESS, self._process_config),
-        )
+        self._connection = self.indi.add(CONNECTION, self._connect_or_not, from_start=True)
+        self.indi.add(info, from_start=True)
+        self.indi.add(CONFIG_PROCESS, self._process_config, from_start=True)
         self._controls = Controls(self.indi)
         self._exposing = Exposing(
             self.indi, link, camera, self._plan, self._cards, self._frame_taken
         )
         self._imaging = Imaging(self.indi, self._exposing.engine, self._mode_changed)
-        self.indi.define(*always)
+        self._mode_name: str | None = None
 
     async def close(self) -> None:
         """Ends the worker and frees the camera; never raises."""
@@ -153,7 +150,7 @@ class CameraDevice:
         # 10 s).
         self.indi.set(self._connection, state=State.BUSY)
         try:
-            camera, mode, proof = await self._exposing.engine.connect(self._imaging.mode_name)
+            camera, mode, proof = await self._exposing.engine.connect(self._mode_name)
         except CameraFault as fault:
             return Answer(State.ALERT, {"DISCONNECT": True}, str(fault))
         self._imaging.connected(camera, mode)
@@ -185,6 +182,7 @@ class CameraDevice:
         return self._imaging.plan(exposure_s, self._controls.gain)
 
     def _mode_changed(self, mode: ModeFacts) -> None:
+        self._mode_name = mode.mode.name
         self._imaging.mode_changed(mode)
         self._exposing.mode_changed(mode)
         self._controls.mode_changed(mode)

@@ -24,7 +24,6 @@ from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.link import Link
-from indi_picam.indi.messages import SetBlob
 from indi_picam.indi.vectors import (
     Blob,
     BlobVector,
@@ -148,8 +147,8 @@ class Exposing:
     def hand_over(self, plan: ExposurePlan, ready: fits.FitsFile, *, last: bool) -> None:
         """Sends the picture, and at the end of the exposure that it is over."""
         self._stop_countdown()
-        self._link.send(
-            SetBlob(self._device.name, "CCD1", "CCD1", ".fits", ready.size, ready.memory)
+        self._device.send_blob(
+            self._image, "CCD1", ready.memory, size=ready.size, format=".fits"
         )
         if last:
             self._device.set(self._exposure, {"CCD_EXPOSURE_VALUE": 0}, state=State.OK)

@@ -141,6 +141,10 @@ def format_vector(mode: ModeFacts) -> SwitchVector:
 class Imaging:
     """The properties of geometry and kind of one camera."""
 
+    _camera: CameraFacts
+    _mode: ModeFacts
+    """Known from the first connect on; no request is handled before, as nothing is defined."""
+
     def __init__(
         self, device: Device, engine: Engine[Any], on_new_mode: Callable[[ModeFacts], None]
     ) -> None:
@@ -157,11 +161,10 @@ class Imaging:
         self._adc = device.add(ADC)
 
     def connected(self, camera: CameraFacts, mode: ModeFacts) -> None:
-        """Takes over what the opened camera is: its modes as switches, limits, sizes, colours."""
+        """Takes over what the opened camera is: its modes and its kind of pixels as switches."""
         self._camera = camera
-        self._modes = self._device.add(mode_vector(camera, mode.mode.name), self._set_mode)
+        self._device.add(mode_vector(camera, mode.mode.name), self._set_mode)
         self._device.add(format_vector(mode))
-        self.mode_changed(mode)
 
     def mode_changed(self, mode: ModeFacts) -> None:
         """Tells the geometry of a mode: the whole frame with its limits, pixel sizes, colours."""
@@ -191,11 +194,6 @@ class Imaging:
         if mode.bayer_pattern:
             offsets = {"CFA_OFFSET_X": "0", "CFA_OFFSET_Y": "0"}
             self._device.set(self._cfa, {**offsets, "CFA_TYPE": mode.bayer_pattern})
-
-    @property
-    def mode_name(self) -> str | None:
-        """The sensor mode chosen when the camera was connected last; None when it never was."""
-        return self._mode.mode.name if self._mode else None
 
     @property
     def is_mosaic(self) -> bool:

@@ -1,0 +1,150 @@
+"""Nonsense from clients: each gets an answer in the right state and a sentence, and changes
+nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.system.client import Client, values
+from tests.system.conftest import DEVICE, Server, connect
+
+
+def vector(kind: str, name: str, *ones: tuple[str, str]) -> str:
+    """The XML of a request."""
+    inside = "".join(f"<one{kind} name='{element}'>{value}</one{kind}>" for element, value in ones)
+    return f"<new{kind}Vector device='{DEVICE}' name='{name}'>{inside}</new{kind}Vector>"
+
+
+EXPOSURE = ("CCD_EXPOSURE", "CCD_EXPOSURE_VALUE")
+REFUSED = [
+    vector("Number", EXPOSURE[0], (EXPOSURE[1], text))
+    for text in (
+        "abc",
+        "",
+        "nan",
+        "inf",
+        "-inf",
+        "-1",
+        "0",
+        "1e99",
+        "1e999",
+        "1,5",
+        "1:2:3:4",
+        "0x10",
+    )
+] + [
+    vector("Number", EXPOSURE[0], ("SHUTTER", "1")),
+    vector("Number", EXPOSURE[0]),
+    vector("Text", EXPOSURE[0], (EXPOSURE[1], "1")),
+    vector("Switch", EXPOSURE[0], (EXPOSURE[1], "On")),
+    vector("Number", EXPOSURE[0], (EXPOSURE[1], "1" * 1_000_000)),
+    vector("Number", "CCD_FRAME", ("X", "0"), ("Y", "0")),
+    vector("Number", "CCD_FRAME", ("X", "0"), ("Y", "0"), ("WIDTH", "-5"), ("HEIGHT", "10")),
+    vector("Number", "CCD_FRAME", ("X", "0"), ("Y", "0"), ("WIDTH", "0"), ("HEIGHT", "10")),
+    vector("Number", "CCD_FRAME", ("X", "nan"), ("Y", "0"), ("WIDTH", "9"), ("HEIGHT", "10")),
+    vector("Number", "CCD_FRAME", ("X", "99999"), ("Y", "0"), ("WIDTH", "9"), ("HEIGHT", "10")),
+    vector("Number", "CCD_BINNING", ("HOR_BIN", "0"), ("VER_BIN", "0")),
+    vector("Number", "CCD_BINNING", ("HOR_BIN", "5"), ("VER_BIN", "5")),
+    vector("Number", "CCD_GAIN", ("GAIN", "1000")),
+    vector("Number", "CCD_GAIN", ("GAIN", "0")),
+    vector("Number", "CCD_GAIN", ("Gain", "2")),
+    vector("Number", "PICAM_ISO", ("ISO", "1")),
+    vector("Switch", "CCD_FRAME_TYPE", ("FRAME_LIGHT", "On"), ("FRAME_DARK", "On")),
+    vector("Switch", "CCD_FRAME_TYPE", ("FRAME_PARTY", "On")),
+    vector("Switch", "CCD_FRAME_TYPE", ("FRAME_DARK", "perhaps")),
+    vector("Switch", "PICAM_MODE", ("1x1_1", "On")),
+    vector("Text", "CCD_CFA", ("CFA_TYPE", "RYYB")),
+    vector("Switch", "CONFIG_PROCESS", ("CONFIG_LOAD", "On")),  # nothing was saved yet
+]
+NOT_CHANGED = [  # answered, with everything as it was
+    vector("Switch", "CCD_FRAME_TYPE", ("FRAME_LIGHT", "Off"), ("FRAME_DARK", "Off")),
+    vector("Switch", "PICAM_MODE", ("4056x3040_12", "Off")),
+    vector("Number", "CCD_INFO", ("CCD_MAX_X", "5")),
+]
+IGNORED = [  # no property is meant, so a sentence at most; the driver must live
+    "this is not XML at all",
+    "<<<>>>",
+    "<newNumberVector device='Pi Camera Simulator' name='CCD_GAIN'><oneNumber",
+    "</newNumberVector>",
+    "<a>" * 200 + "</a>" * 200,
+    vector("Number", "CCD_PARTY", ("X", "1")),
+    "<newNumberVector/>",
+]
+
+
+@pytest.fixture
+def client(server: Server) -> Client:
+    """A connected client of a camera that takes no pictures."""
+    client = server.tcp()
+    connect(client, blobs=False)
+    return client
+
+
+def state_of_everything(client: Client) -> dict[str, dict[str, str]]:
+    """The values of every property, as the driver tells them now."""
+    position = len(client.log)
+    client.send("<getProperties version='1.7'/>")
+    client.definition("PICAM_FRAME", since=position)
+    return {m.get("name", ""): values(m) for m in client.log[position:] if m.tag.startswith("def")}
+
+
+def named(xml: str) -> str:
+    """The property an XML request names."""
+    return xml.partition(" name='")[2].partition("'")[0]
+
+
+def test_nonsense_is_answered_with_a_sentence_and_changes_nothing(client: Client) -> None:
+    before = state_of_everything(client)
+    for xml in REFUSED:
+        position = len(client.log)
+        client.send(xml)
+        answer = client.set_of(named(xml), since=position)
+        assert answer.get("state") == "Alert", xml[:200]
+        sentence = answer.get("message") or ""
+        assert 20 < len(sentence) < 256, (xml[:200], sentence)
+        assert sentence.startswith("[ERROR] "), (xml[:200], sentence)
+        assert values(answer) == before[named(xml)], xml[:200]
+    assert state_of_everything(client) == before
+
+
+def test_empty_requests_are_answered_with_the_truth(client: Client) -> None:
+    before = state_of_everything(client)
+    for xml in NOT_CHANGED:
+        position = len(client.log)
+        client.send(xml)
+        answer = client.set_of(named(xml), since=position)
+        assert answer.get("state") in ("Ok", "Idle"), xml
+        assert values(answer) == before[named(xml)], xml
+
+
+@pytest.mark.parametrize("xml", IGNORED, ids=range(len(IGNORED)))
+def test_rubbish_does_not_stop_the_driver(server: Server, xml: str) -> None:
+    driver = server.driver_pid()
+    rude, client = server.tcp(), server.tcp()
+    connect(client, blobs=False)
+    rude.send(xml)
+    rude.close()
+    position = len(client.log)
+    client.new("Number", DEVICE, "CCD_GAIN", {"GAIN": 2})
+    assert values(client.set_of("CCD_GAIN", "Ok", since=position)) == {"GAIN": "2"}
+    assert server.driver_pid() == driver
+
+
+def test_unequal_binning_and_frames_beyond_the_sensor_wait_for_the_exposure(client: Client) -> None:
+    for kind, name, asked, word in (
+        ("Number", "CCD_BINNING", {"HOR_BIN": 2}, "HOR_BIN and VER_BIN"),
+        ("Number", "CCD_FRAME", {"X": 100, "Y": 0, "WIDTH": 4056, "HEIGHT": 3040}, "beyond"),
+    ):
+        position = len(client.log)
+        client.new(kind, DEVICE, name, asked)
+        client.set_of(name, "Ok", since=position)
+        position = len(client.log)
+        client.new("Number", DEVICE, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 1})
+        refused = client.set_of("CCD_EXPOSURE", "Alert", since=position)
+        assert word in (refused.get("message") or "")
+        position = len(client.log)
+        client.new("Switch", DEVICE, "CCD_FRAME_RESET", {"RESET": "On"})
+        reset = client.set_of("CCD_FRAME_RESET", since=position)
+        assert (reset.get("state"), values(reset)) == ("Ok", {"RESET": "Off"})
+        full = {"X": "0", "Y": "0", "WIDTH": "4056", "HEIGHT": "3040"}
+        assert values(client.set_of("CCD_FRAME", since=position)) == full

@@ -1,0 +1,242 @@
+"""Exposures through a real indiserver: what a client is told, in which order, and what it gets."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import pytest
+from astropy.io import fits
+
+from tests.system.client import Client, picture, values
+from tests.system.conftest import DEVICE, Server, StartServer, connect
+
+SMALL_MODE = "1332x990_10"
+
+
+def expose(client: Client, seconds: object, device: str = DEVICE) -> int:
+    """Orders an exposure; returns the position in the log from which its messages come."""
+    position = len(client.log)
+    client.new("Number", device, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": seconds})
+    return position
+
+
+def choose_small_mode(client: Client) -> None:
+    """A mode with short frames, for tests that do not care for the size."""
+    position = len(client.log)
+    client.new("Switch", DEVICE, "PICAM_MODE", {SMALL_MODE: "On"})
+    client.set_of("PICAM_MODE", "Ok", since=position)
+
+
+def story(messages: list[Element]) -> list[str]:
+    """Property and state of all that concerns an exposure, repeats of the countdown left out."""
+    told: list[str] = []
+    for message in messages:
+        line = f"{message.get('name')} {message.get('state')}"
+        concerns = message.get("name") in ("CCD_EXPOSURE", "CCD1", "CCD_ABORT_EXPOSURE")
+        if message.tag.startswith("set") and concerns and told[-1:] != [line]:
+            told.append(line)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("driver", "device", "ready"),
+    [
+        ("indi_picam_simulator", DEVICE, "PICAM_FRAME"),
+        ("/usr/bin/indi_simulator_ccd", "CCD Simulator", "CCD_GAIN"),
+    ],
+)
+def test_an_exposure_is_told_as_indis_own_simulator_tells_it(
+    start_server: StartServer, driver: str, device: str, ready: str
+) -> None:
+    client = start_server(driver).tcp()
+    client.send("<getProperties version='1.7'/>")
+    client.definition("CONNECTION", device)
+    client.send(f"<enableBLOB device='{device}'>Also</enableBLOB>")
+    client.new("Switch", device, "CONNECTION", {"CONNECT": "On"})
+    client.definition(ready, device)
+    start = expose(client, 0.5, device)
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    assert story(client.log[start:]) == ["CCD_EXPOSURE Busy", "CCD1 Ok", "CCD_EXPOSURE Ok"]
+    start = expose(client, 20, device)
+    client.set_of("CCD_EXPOSURE", "Busy", since=start)
+    client.new("Switch", device, "CCD_ABORT_EXPOSURE", {"ABORT": "On"})
+    client.set_of("CCD_EXPOSURE", "Idle", since=start)
+    client.read_for(0.3)
+    assert story(client.log[start:]) == [
+        "CCD_EXPOSURE Busy",
+        "CCD_ABORT_EXPOSURE Ok",
+        "CCD_EXPOSURE Idle",
+    ]
+
+
+def test_tcp_and_local_clients_get_the_same_valid_file(server: Server) -> None:
+    near, far = server.local(), server.tcp()
+    connect(far)
+    connect(near)
+    choose_small_mode(far)
+    start_near, start = len(near.log), expose(far, 0.2)
+    content = picture(far.set_of("CCD1", since=start))
+    attached = near.set_of("CCD1", since=start_near)
+    assert attached[0].get("attached") == "true"
+    assert picture(attached, near.descriptors) == content
+    with fits.open(io.BytesIO(content), checksum=True) as hdus:
+        hdus.verify("exception")
+        header = hdus[0].header
+        assert (header["NAXIS1"], header["NAXIS2"], header["BITPIX"]) == (1332, 990, 16)
+        assert header["EXPTIME"] == 0.2
+        assert header["INSTRUME"] == DEVICE
+        assert header["BAYERPAT"] == values(far.definition("CCD_CFA"))["CFA_TYPE"]
+
+
+def test_local_clients_cannot_write_to_the_picture(server: Server) -> None:
+    near = server.local()
+    connect(near)
+    choose_small_mode(near)
+    near.set_of("CCD1", since=expose(near, 0.1))
+    with pytest.raises(OSError):
+        os.pwrite(near.descriptors[0], b"!", 0)
+
+
+def test_a_client_that_does_not_read_holds_up_nobody(server: Server) -> None:
+    idle, active = server.tcp(), server.tcp()
+    connect(active)
+    idle.send(f"<enableBLOB device='{DEVICE}'>Also</enableBLOB><getProperties version='1.7'/>")
+    choose_small_mode(active)
+    for _ in range(5):
+        start = expose(active, 0.1)
+        assert len(picture(active.set_of("CCD1", since=start))) > 1332 * 990 * 2
+        active.set_of("CCD_EXPOSURE", "Ok", since=start)
+
+
+def test_every_process_ends_when_the_server_is_gone(server: Server) -> None:
+    client = server.tcp()
+    connect(client)
+    driver = server.driver_pid()
+    family = [driver, *descendants(driver)]
+    expose(client, 60)
+    client.set_of("CCD_EXPOSURE", "Busy")
+    assert len(family) >= 2
+    server.process.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while any(is_alive(pid) for pid in family):
+        assert time.monotonic() < deadline, [pid for pid in family if is_alive(pid)]
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.3, 0.95, 1.02, 1.1])
+def test_abort_at_any_moment_leaves_the_camera_ready(server: Server, after_s: float) -> None:
+    client = server.tcp()
+    connect(client)
+    choose_small_mode(client)
+    start = expose(client, 1)
+    client.read_for(after_s)
+    asked_s = time.monotonic()
+    aborted = len(client.log)
+    client.new("Switch", DEVICE, "CCD_ABORT_EXPOSURE", {"ABORT": "On"})
+    client.set_of("CCD_EXPOSURE", "Idle", since=aborted)
+    assert time.monotonic() - asked_s < 0.3
+    idle = len(client.log)
+    client.read_for(0.3)
+    assert story(client.log[idle:]) == []
+    start = expose(client, 0.1)
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    assert "CCD1 Ok" in story(client.log[start:])
+
+
+def test_a_new_exposure_replaces_the_running_one(server: Server) -> None:
+    client = server.tcp()
+    connect(client)
+    choose_small_mode(client)
+    start = expose(client, 30)
+    client.set_of("CCD_EXPOSURE", "Busy", since=start)
+    expose(client, 0.2)
+    content = picture(client.set_of("CCD1", since=start))
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    assert fits.getheader(io.BytesIO(content))["EXPTIME"] == 0.2
+    assert story(client.log[start:]) == ["CCD_EXPOSURE Busy", "CCD1 Ok", "CCD_EXPOSURE Ok"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "limit_s"), [(signal.SIGKILL, 1.5), (signal.SIGSTOP, 3.0)], ids=["killed", "stopped"]
+)
+def test_a_worker_that_dies_or_hangs_costs_no_picture(
+    server: Server, sent: signal.Signals, limit_s: float
+) -> None:
+    client = server.tcp()
+    connect(client)
+    choose_small_mode(client)
+    start = expose(client, 1)
+    client.read_for(0.5)
+    worker = worker_of(server.driver_pid())
+    os.kill(worker, sent)
+    hit_s = time.monotonic()
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    assert time.monotonic() - hit_s < 1 + limit_s
+    told = [m.get("message", "") for m in client.log[start:] if m.tag == "message"]
+    assert any("taken again" in sentence for sentence in told)
+    assert story(client.log[start:]) == ["CCD_EXPOSURE Busy", "CCD1 Ok", "CCD_EXPOSURE Ok"]
+    assert worker_of(server.driver_pid()) != worker
+
+
+def test_a_worker_that_dies_twice_fails_the_exposure_but_not_the_driver(server: Server) -> None:
+    client = server.tcp()
+    connect(client)
+    choose_small_mode(client)
+    start = expose(client, 2)
+    for _ in range(2):
+        client.read_for(0.6)
+        os.kill(worker_of(server.driver_pid()), signal.SIGKILL)
+    failed = client.set_of("CCD_EXPOSURE", "Alert", since=start)
+    assert "worker ended unexpectedly" in (failed.get("message") or "")
+    start = expose(client, 0.1)
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    assert "CCD1 Ok" in story(client.log[start:])
+
+
+def test_disconnect_frees_the_camera_and_connect_takes_it_again(server: Server) -> None:
+    client = server.tcp()
+    connect(client)
+    expose(client, 30)
+    client.set_of("CCD_EXPOSURE", "Busy")
+    worker = worker_of(server.driver_pid())
+    position = len(client.log)
+    client.new("Switch", DEVICE, "CONNECTION", {"DISCONNECT": "On"})
+    client.set_of("CONNECTION", "Idle", since=position)
+    gone = client.wait(lambda m: m.tag == "delProperty" and m.get("name") == "CCD1", position)
+    assert gone.get("device") == DEVICE
+    assert not is_alive(worker)
+    position = len(client.log)
+    client.new("Switch", DEVICE, "CONNECTION", {"CONNECT": "On"})
+    client.definition("PICAM_FRAME", since=position)
+    start = expose(client, 0.1)
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below a process."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+def worker_of(driver: int) -> int:
+    """The camera worker of a driver."""
+    for pid in descendants(driver):
+        if "indi_picam.camera.worker" in Path(f"/proc/{pid}/cmdline").read_text():
+            return pid
+    raise AssertionError("there is no worker")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process still runs."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False

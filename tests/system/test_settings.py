@@ -1,0 +1,181 @@
+"""Settings, modes, names and missing cameras through a real indiserver."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+
+import pytest
+from astropy.io import fits
+
+from tests.system.client import picture, values
+from tests.system.conftest import DEVICE, Server, StartServer, connect
+
+ALWAYS = ["CONNECTION", "DRIVER_INFO", "CONFIG_PROCESS"]
+
+
+def test_definitions_come_in_the_order_of_indi_ccd(server: Server) -> None:
+    client = server.tcp()
+    client.send("<getProperties version='1.7'/>")
+    client.definition("CONFIG_PROCESS")
+    told = [m.get("name") for m in client.log if m.tag.startswith("def")]
+    assert (told[:3], set(told)) == (ALWAYS, set(ALWAYS))
+    position = len(client.log)
+    client.new("Switch", DEVICE, "CONNECTION", {"CONNECT": "On"})
+    client.definition("PICAM_FRAME", since=position)
+    new = client.log[position:]
+    connected = next(
+        i for i, m in enumerate(new) if m.get("name") == "CONNECTION" and m.get("state") == "Ok"
+    )
+    assert [m.get("name") for m in new[connected + 1 :] if m.tag.startswith("def")] == [
+        "CCD_EXPOSURE",
+        "CCD_ABORT_EXPOSURE",
+        "CCD_FRAME",
+        "CCD_FRAME_RESET",
+        "CCD_BINNING",
+        "CCD_TEMPERATURE",
+        "CCD_CAPTURE_FORMAT",
+        "CCD_INFO",
+        "CCD1",
+        "CCD_FRAME_TYPE",
+        "CCD_CFA",
+        "CCD_GAIN",
+        "PICAM_ISO",
+        "PICAM_MODE",
+        "PICAM_VALUES",
+        "PICAM_ADC",
+        "PICAM_FRAME",
+    ]
+
+
+def test_a_mode_change_tells_geometry_and_limits_in_one_burst(server: Server) -> None:
+    client = server.tcp()
+    connect(client)
+    position = len(client.log)
+    client.new("Switch", DEVICE, "PICAM_MODE", {"2028x1520_12": "On"})
+    changed = client.set_of("PICAM_MODE", "Ok", since=position)
+    assert [name for name, on in values(changed).items() if on == "On"] == ["2028x1520_12"]
+    frame = client.set_of("CCD_FRAME", since=position)
+    assert values(frame) == {"X": "0", "Y": "0", "WIDTH": "2028", "HEIGHT": "1520"}
+    assert {one.get("name"): one.get("max") for one in frame} == {
+        "X": "2027",
+        "Y": "1519",
+        "WIDTH": "2028",
+        "HEIGHT": "1520",
+    }
+    info = values(client.set_of("CCD_INFO", since=position))
+    assert (info["CCD_MAX_X"], info["CCD_MAX_Y"]) == ("2028", "1520")
+    assert float(info["CCD_PIXEL_SIZE"]) == pytest.approx(3.1)
+    assert info["CCD_BITSPERPIXEL"] == "16"
+    exposure = client.set_of("CCD_EXPOSURE", since=position)
+    assert 600 < float(exposure[0].get("max", "0")) < 700
+
+
+def test_iso_and_gain_are_one(server: Server) -> None:
+    client = server.tcp()
+    connect(client)
+    assert values(client.definition("CCD_GAIN")) == {"GAIN": "1"}
+    for name, asked, other, follows in (
+        ("PICAM_ISO", {"ISO": 800}, "CCD_GAIN", {"GAIN": "8"}),
+        ("CCD_GAIN", {"GAIN": 2.5}, "PICAM_ISO", {"ISO": "250"}),
+    ):
+        position = len(client.log)
+        client.new("Number", DEVICE, name, asked)
+        client.set_of(name, "Ok", since=position)
+        assert values(client.set_of(other, "Ok", since=position)) == follows
+
+
+def test_saved_settings_come_back_with_a_new_driver(start_server: StartServer) -> None:
+    server = start_server()
+    client = server.tcp()
+    connect(client)
+    wanted = [
+        ("Switch", "PICAM_MODE", {"2028x1520_12": "On"}),
+        ("Number", "CCD_FRAME", {"X": 11, "Y": 7, "WIDTH": 301, "HEIGHT": 201}),
+        ("Number", "CCD_BINNING", {"HOR_BIN": 2, "VER_BIN": 2}),
+        ("Number", "CCD_GAIN", {"GAIN": 3}),
+        ("Switch", "CONFIG_PROCESS", {"CONFIG_SAVE": "On"}),
+    ]
+    for kind, name, asked in wanted:
+        position = len(client.log)
+        client.new(kind, DEVICE, name, asked)
+        client.set_of(name, "Ok", since=position)
+    server.stop()
+    client = start_server().tcp()
+    connect(client)
+    position = len(client.log)
+    client.new("Switch", DEVICE, "CONFIG_PROCESS", {"CONFIG_LOAD": "On"})
+    client.set_of("CONFIG_PROCESS", "Ok", since=position)
+    client.new("Number", DEVICE, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 0.1})
+    header = fits.getheader(io.BytesIO(picture(client.set_of("CCD1", since=position))))
+    found = {name: header[name] for name in ("SENSMODE", "XORGSUBF", "YORGSUBF", "XBINNING")}
+    assert found == {"SENSMODE": "2028x1520_12", "XORGSUBF": 11, "YORGSUBF": 7, "XBINNING": 2}
+    assert (header["NAXIS1"], header["NAXIS2"], header["GAINASKD"]) == (150, 100, 3.0)
+
+
+def test_indidev_names_the_device(start_server: StartServer) -> None:
+    client = start_server(environment={"INDIDEV": "My Finder"}).tcp()
+    client.send("<getProperties version='1.7'/>")
+    assert client.definition("CONNECTION").get("device") == "My Finder"
+
+
+def test_two_cameras_are_two_devices(start_server: StartServer) -> None:
+    server = start_server(environment={"INDI_PICAM_SIMULATOR": "imx477,imx296"})
+    client = server.tcp()
+    second = f"{DEVICE} 2"
+    connect(client)
+    connect(client, second)
+    info = client.definition("CCD_INFO", second)
+    assert values(info)["CCD_MAX_X"] == "1456"
+    position = len(client.log)
+    for device in (DEVICE, second):
+        client.new("Number", device, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 0.2})
+    for device in (DEVICE, second):
+        blob = client.wait(
+            lambda m, d=device: m.get("name") == "CCD1" and m.get("device") == d, position
+        )
+        header = fits.getheader(io.BytesIO(picture(blob)))
+        assert header["INSTRUME"] == device
+        assert ("BAYERPAT" in header) == (device == DEVICE)
+    formats = client.definition("CCD_CAPTURE_FORMAT", second)
+    assert [one.get("label") for one in formats] == ["Mono"]
+    defined = {
+        m.get("name") for m in client.log if m.get("device") == second and m.tag[:3] == "def"
+    }
+    assert "CCD_CFA" not in defined
+    assert "CCD_TEMPERATURE" not in defined  # an imx296 reports none
+
+
+@pytest.mark.parametrize(
+    ("environment", "word"), [({}, "libcamera"), ({"INDI_PICAM_CAMERA": "/base/none"}, "libcamera")]
+)
+def test_without_a_camera_the_driver_stays_and_says_what_to_do(
+    start_server: StartServer, environment: dict[str, str], word: str
+) -> None:
+    server = start_server("indi_picam", environment)
+    client = server.tcp()
+    client.send("<getProperties version='1.7'/>")
+    assert client.definition("CONNECTION").get("device") == "Pi Camera"
+    for _ in range(2):
+        position = len(client.log)
+        client.new("Switch", "Pi Camera", "CONNECTION", {"CONNECT": "On"})
+        refused = client.set_of("CONNECTION", "Alert", since=position)
+        assert values(refused) == {"CONNECT": "Off", "DISCONNECT": "On"}
+        assert word in (refused.get("message") or "")
+        assert "apt install" in (refused.get("message") or "")
+
+
+def test_indis_own_tools_work(server: Server) -> None:
+    tool = ["-p", str(server.port)]
+    subprocess.run(["indi_setprop", *tool, f"{DEVICE}.CONNECTION.CONNECT=On"], check=True)
+    evaluated = subprocess.run(
+        ["indi_eval", *tool, "-t", "10", "-w", f'"{DEVICE}.CONNECTION._STATE"==1'], check=False
+    )
+    assert evaluated.returncode == 0
+    got = subprocess.run(
+        ["indi_getprop", *tool, "-t", "5", f"{DEVICE}.CCD_INFO.CCD_MAX_X"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert got.stdout.strip() == f"{DEVICE}.CCD_INFO.CCD_MAX_X=4056"
