@@ -141,6 +141,7 @@ class FrameRequest:
     mode: SensorMode
     exposure_us: int
     gain: float
+    """Brought within the limits of the mode: imx708 has no gain below 1.12."""
     roi: Roi
     bin_x: int = 1
     bin_y: int = 1

@@ -104,7 +104,8 @@ class FrameTaker:
                 f" not {request.exposure_us / 1e6:g} s.",
                 retry=False,
             )
-        settings = Settings(request.exposure_us, request.gain)
+        gain = min(max(request.gain, facts.gain_min), facts.gain_max)
+        settings = Settings(request.exposure_us, gain)
         way, wait_us = self._choose(request, settings)
         take = _Take(serial, request, settings, way, requested_ns, request.count, math.inf)
         self._take, self._stop_at = take, math.inf

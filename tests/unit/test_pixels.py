@@ -37,8 +37,9 @@ def buffer_of(values: NDArray[np.uint16], stride: int, word_bits: int) -> NDArra
 def stored(memory: int, width: int, height: int) -> NDArray[np.uint16]:
     """The pixels as any FITS reader sees them."""
     data = np.frombuffer(os.pread(memory, width * height * 2, ROOM), ">i2")
-    pixels: NDArray[np.uint16] = (data.astype(np.int32) + 32768).astype(np.uint16)
-    return pixels.reshape(height, width)
+    pixels = (data.astype(np.int32) + 32768).astype(np.uint16)
+    image: NDArray[np.uint16] = pixels.reshape(height, width)
+    return image
 
 
 def expected(
@@ -49,7 +50,9 @@ def expected(
     window = window << shift if shift >= 0 else window >> -shift
     height, width = roi.height // bin_y, roi.width // bin_x
     cells = window[: height * bin_y, : width * bin_x].reshape(height, bin_y, width, bin_x)
-    return np.minimum(cells.sum(axis=(1, 3)), 65535).astype(np.uint16)
+    summed = np.minimum(cells.sum(axis=(1, 3)), 65535)
+    image: NDArray[np.uint16] = summed.astype(np.uint16)
+    return image
 
 
 def datasum(memory: int) -> int:
