@@ -30,6 +30,7 @@ def choose_small_mode(client: Client) -> None:
     position = len(client.log)
     client.new("Switch", DEVICE, "PICAM_MODE", {SMALL_MODE: "On"})
     client.set_of("PICAM_MODE", "Ok", since=position)
+    client.set_of("PICAM_ISO", since=position)  # the last of what a mode change tells
 
 
 def story(messages: list[Element]) -> list[str]:
