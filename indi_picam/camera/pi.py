@@ -265,16 +265,23 @@ class PiCamera:
 
 
 def _open(camera_id: str) -> Picamera2:
+    """The camera of this Id, or without one the first that libcamera lists."""
     picamera2 = _import_picamera2()
     ids = [camera["Id"] for camera in picamera2.Picamera2.global_camera_info()]
-    if camera_id not in ids:
+    if not ids:
         raise CameraFault(
-            f"The camera {camera_id} is not there (libcamera lists: {', '.join(ids) or 'none'}):"
-            " check its cable with the power off, then start again.",
+            "libcamera finds no camera: check its cable with the power off, and that"
+            " `rpicam-hello --list-cameras` shows it; then connect again.",
+            retry=False,
+        )
+    if camera_id and camera_id not in ids:
+        raise CameraFault(
+            f"The camera {camera_id} is not there (libcamera lists {', '.join(ids)}):"
+            " check its cable with the power off, then connect again.",
             retry=False,
         )
     try:
-        camera: Picamera2 = picamera2.Picamera2(ids.index(camera_id))
+        camera: Picamera2 = picamera2.Picamera2(ids.index(camera_id or ids[0]))
     except (RuntimeError, OSError) as error:
         raise _opening_fault(error) from error
     return camera

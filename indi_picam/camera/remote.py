@@ -81,7 +81,10 @@ class RemoteCamera:
     """One camera, by its libcamera Id, in a worker process of its own."""
 
     def __init__(self, camera_id: str, *, module_path: str | None = None) -> None:
-        """``module_path`` is put first on the worker's module path; None on a Pi."""
+        """An empty Id means the first camera there is when it is opened.
+
+        ``module_path`` is put first on the worker's module path; None on a Pi.
+        """
         self.on_lost: Callable[[CameraFault], None] = lambda fault: None
         self._camera_id = camera_id
         self._module_path = module_path
