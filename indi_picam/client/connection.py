@@ -1,0 +1,324 @@
+"""A connection to an INDI server, on pyindi-client: what was heard, changes, waits with a limit.
+
+pyindi-client calls back in a thread of its own, hands out views into C++ memory that may vanish,
+and ends the process when a callback raises. So a callback does one thing: it copies what it was
+given into a frozen value and queues it. Everything else happens in the caller's thread, in
+:meth:`Connection.wait_for`. Knows INDI, but no camera.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import PyIndi
+
+from indi_picam.client.failure import Exit, Failure
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One INDI property as last heard of; ``state`` is Idle, Ok, Busy or Alert."""
+
+    device: str
+    name: str
+    state: str
+    values: Mapping[str, float | str | bool]
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Minimum and maximum, for numbers."""
+    number: int = 0
+    """Counts what was heard, so that an answer can be told from what was there before."""
+
+    @property
+    def selected(self) -> str | None:
+        """The element that is On, of a switch."""
+        return next((name for name, value in self.values.items() if value is True), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A file that the server sent, copied out of pyindi-client."""
+
+    device: str
+    name: str
+    suffix: str
+    data: bytearray
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A sentence from a device."""
+
+    device: str
+    text: str
+    number: int = 0
+    """As in Property."""
+
+    @property
+    def sentence(self) -> str:
+        """The text without the time and level that drivers put before it."""
+        return (
+            self.text.split("] ", 1)[-1].strip()
+            if "] " in self.text
+            else self.text.split(": ", 1)[-1].strip()
+        )
+
+    @property
+    def is_serious(self) -> bool:
+        """Whether it is a warning or an error."""
+        return "[ERROR]" in self.text or "[WARNING]" in self.text
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    device: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    pass
+
+
+_Event = Property | Blob | Message | _Gone | _Lost
+
+
+def _copied(view: PyIndi.Property) -> Property:
+    values: dict[str, float | str | bool] = {}
+    limits: dict[str, tuple[float, float]] = {}
+    kind = view.getType()
+    if kind == PyIndi.INDI_NUMBER:
+        for number in PyIndi.PropertyNumber(view):
+            values[number.getName()] = number.getValue()
+            limits[number.getName()] = number.getMin(), number.getMax()
+    elif kind == PyIndi.INDI_SWITCH:
+        for switch in PyIndi.PropertySwitch(view):
+            values[switch.getName()] = switch.getState() == PyIndi.ISS_ON
+    elif kind == PyIndi.INDI_TEXT:
+        for text in PyIndi.PropertyText(view):
+            values[text.getName()] = text.getText() or ""
+    return Property(view.getDeviceName(), view.getName(), view.getStateAsString(), values, limits)
+
+
+class _Listener(PyIndi.BaseClient):
+    """Copies and queues, in pyindi-client's thread; an exception here would end the process."""
+
+    def __init__(self, events: queue.SimpleQueue[_Event]) -> None:
+        super().__init__()
+        self._events = events
+
+    def newProperty(self, view: PyIndi.Property) -> None:
+        self._events.put(_copied(view))
+
+    def updateProperty(self, view: PyIndi.Property) -> None:
+        if view.getType() == PyIndi.INDI_BLOB:
+            for blob in PyIndi.PropertyBlob(view):
+                if blob.getSize() > 0:
+                    file = Blob(
+                        view.getDeviceName(), view.getName(), blob.getFormat(), blob.getblobdata()
+                    )
+                    self._events.put(file)
+        else:
+            self._events.put(_copied(view))
+
+    def removeProperty(self, view: PyIndi.Property) -> None:
+        self._events.put(_Gone(view.getDeviceName(), view.getName()))
+
+    def removeDevice(self, view: PyIndi.BaseDevice) -> None:
+        self._events.put(_Gone(view.getDeviceName(), None))
+
+    def newMessage(self, view: PyIndi.BaseDevice, index: int) -> None:
+        self._events.put(Message(view.getDeviceName(), view.messageQueue(index)))
+
+    def serverDisconnected(self, _status: int) -> None:
+        self._events.put(_Lost())
+
+
+_KEPT: list[_Listener] = []
+
+
+class Connection:
+    """A client of one server, until the process ends; not for use from several threads.
+
+    It cannot be closed: pyindi-client's destructor waits for its thread, which may itself be
+    waiting for Python, for ever. So it is kept alive, and ``__main__`` ends the process without
+    destructors.
+
+    Raises:
+        Failure: there is no server at that address.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address = f"{host}:{port}"
+        self.properties: dict[tuple[str, str], Property] = {}
+        self.blobs: list[Blob] = []
+        self.complaints: list[Message] = []
+        """Warnings and errors of all devices, in the order they came."""
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._heard = 0
+        self.lost = False
+        self._knock(host, port)
+        self._listener = _Listener(self._events)
+        _KEPT.append(self._listener)
+        self._listener.setServer(host, port)
+        with _silent_stderr():
+            connected = self._listener.connectServer()
+        if not connected:
+            raise Failure(Exit.NO_SERVER, f"{self.address} answers, but not as an INDI server.")
+
+    def _knock(self, host: str, port: int) -> None:
+        """One plain connection first: pyindi-client does not say why it cannot connect."""
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+        except socket.gaierror:
+            raise Failure(
+                Exit.NO_SERVER, f"There is no computer named {host} in this network."
+            ) from None
+        except ConnectionRefusedError:
+            raise Failure(
+                Exit.NO_SERVER,
+                f"No INDI server runs at {self.address}. Start one there: indiserver indi_picam",
+            ) from None
+        except OSError as error:
+            reason = (
+                "no answer within 5 s"
+                if isinstance(error, TimeoutError)
+                else error.strerror or str(error)
+            )
+            raise Failure(
+                Exit.NO_SERVER, f"The INDI server at {self.address} cannot be reached: {reason}."
+            ) from None
+
+    @property
+    def devices(self) -> list[str]:
+        """Names of the devices known so far, sorted."""
+        return sorted({device for device, _name in self.properties})
+
+    def get(self, device: str, name: str) -> Property | None:
+        """A property as last heard of, None while it is not defined."""
+        return self.properties.get((device, name))
+
+    def complaint(self, device: str, since: int) -> str | None:
+        """The last warning or error of a device after the event numbered ``since``."""
+        for message in reversed(self.complaints):
+            if message.device == device and message.number > since:
+                return message.sentence
+        return None
+
+    def send_numbers(self, device: str, name: str, values: Mapping[str, float]) -> int:
+        """Asks for new values; returns the number of the last event heard before that."""
+        vector = PyIndi.PropertyNumber(len(values))
+        for element, (element_name, value) in zip(vector, values.items(), strict=True):
+            element.setName(element_name)
+            element.setValue(value)
+        return self._send(vector, device, name)
+
+    def send_switch(self, device: str, name: str, on: str) -> int:
+        """Asks for one element to be On; returns the number of the last event heard before that."""
+        vector = PyIndi.PropertySwitch(1)
+        vector[0].setName(on)
+        vector[0].setState(PyIndi.ISS_ON)
+        return self._send(vector, device, name)
+
+    def _send(self, vector: PyIndi.Property, device: str, name: str) -> int:
+        self._take_all_waiting()
+        vector.setDeviceName(device)
+        vector.setName(name)
+        self._listener.sendNewProperty(vector)
+        return self._heard
+
+    def want_blobs(self, device: str, name: str) -> None:
+        """Asks the server to send the files of one property too."""
+        self._listener.setBLOBMode(PyIndi.B_ALSO, device, name)
+
+    def wait_for(
+        self,
+        condition: Callable[[], T | None],
+        limit_s: float,
+        tick: Callable[[], None] | None = None,
+    ) -> T | None:
+        """What ``condition`` gives once it gives something, or None when the limit passes.
+
+        It is asked after every event; ``tick`` is called about ten times a second meanwhile.
+
+        Raises:
+            Failure: the connection was lost.
+        """
+        limit = time.monotonic() + limit_s
+        while True:
+            self._take_all_waiting()
+            if (found := condition()) is not None:
+                return found
+            left = limit - time.monotonic()
+            if left <= 0:
+                return None
+            if tick is not None:
+                tick()
+            try:
+                self._take(self._events.get(timeout=min(left, 0.1)))
+            except queue.Empty:
+                continue
+
+    def wait_for_quiet(self, quiet_s: float, limit_s: float) -> None:
+        """Returns when nothing was heard for ``quiet_s``: INDI marks no end of definitions."""
+        last, at = self._heard, time.monotonic()
+
+        def quiet() -> bool | None:
+            nonlocal last, at
+            if self._heard != last:
+                last, at = self._heard, time.monotonic()
+            return True if time.monotonic() - at >= quiet_s else None
+
+        self.wait_for(quiet, limit_s)
+
+    def _take_all_waiting(self) -> None:
+        while True:
+            try:
+                self._take(self._events.get_nowait())
+            except queue.Empty:
+                return
+
+    def _take(self, event: _Event) -> None:
+        self._heard += 1
+        match event:
+            case Property():
+                key = event.device, event.name
+                self.properties[key] = replace(event, number=self._heard)
+            case Blob():
+                self.blobs.append(event)
+            case Message():
+                if event.is_serious:
+                    self.complaints.append(replace(event, number=self._heard))
+            case _Gone(device=device, name=name):
+                for key in [
+                    key for key in self.properties if key[0] == device and name in (None, key[1])
+                ]:
+                    del self.properties[key]
+            case _Lost():
+                self.lost = True
+                raise Failure(
+                    Exit.CONNECTION_LOST,
+                    f"The connection to the INDI server at {self.address} was lost.",
+                )
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keeps libindi's own remarks about connecting, written by C++ to fd 2, from the user."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
