@@ -61,6 +61,8 @@ from indi_picam.indi.vectors import (
 
 MAX_ELEMENT_BYTES = 4 << 20
 """The largest element taken: far above any text, far below what would hurt a Pi."""
+MAX_TAG_BYTES = 64 << 10
+"""The largest tag taken, its attributes with it: a hostile one of megabytes takes seconds."""
 MAX_CHILDREN = 1000
 """The most elements in a vector: each takes 300 bytes of ours for 4 of the sender's."""
 
@@ -174,7 +176,7 @@ class Decoder:
     def _text(self, data: bytes) -> None:
         if not self._open:
             if data.strip():
-                self._rubbish(f"{data[:40]!r} stands outside of any message.")
+                self._rubbish("There was text outside of any message.")
         elif self._open_bytes > MAX_ELEMENT_BYTES:
             self._too_long()
         else:
@@ -183,7 +185,7 @@ class Decoder:
     def _tag(self, tag: str) -> None:
         if tag.startswith(("<?", "<!--")):
             return
-        if len(tag) > MAX_ELEMENT_BYTES or self._open_bytes > MAX_ELEMENT_BYTES:
+        if len(tag) > MAX_TAG_BYTES or self._open_bytes > MAX_ELEMENT_BYTES:
             self._too_long()
         elif start := _START_TAG.fullmatch(tag):
             attributes = {
@@ -229,7 +231,7 @@ class Decoder:
         self._open_bytes = self._open_bytes if self._open else 0
 
     def _too_long(self) -> None:
-        self._broken(f"An element was longer than {MAX_ELEMENT_BYTES} bytes.")
+        self._broken("An element was too long.")
 
     def _broken(self, sentence: str) -> None:
         if self._open:

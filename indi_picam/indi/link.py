@@ -198,7 +198,7 @@ class Link:
         return _Sending(memoryview(head), rest, descriptor)
 
     def _write(self) -> None:
-        """Write what the kernel takes, up to a turn's share; ask for a turn more if some is left."""
+        """Write what the kernel takes, up to a turn's share; ask for more turns if some is left."""
         share = _TURN_BYTES
         try:
             while self._outbox and share > 0:

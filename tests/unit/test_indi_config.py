@@ -72,11 +72,13 @@ def test_saved_settings_come_back_in_their_order(tmp_path: Path) -> None:
     assert config.load(path, "Cam") == NEWS
     assert path.read_text() == (
         '<INDIDriver>\n<newSwitchVector device="Cam" name="MODE">\n'
-        '<oneSwitch name="A 1">On</oneSwitch>\n<oneSwitch name="B">Off</oneSwitch>\n</newSwitchVector>\n'
+        '<oneSwitch name="A 1">On</oneSwitch>\n<oneSwitch name="B">Off</oneSwitch>\n'
+        "</newSwitchVector>\n"
         '<newNumberVector device="Cam" name="CCD_GAIN">\n'
         '<oneNumber name="GAIN">0.1</oneNumber>\n</newNumberVector>\n'
         '<newTextVector device="Cam" name="UPLOAD_SETTINGS">\n'
-        '<oneText name="DIR">/ä &lt;&amp;&gt; &apos;x&apos;\nfile</oneText>\n</newTextVector>\n</INDIDriver>\n'
+        '<oneText name="DIR">/ä &lt;&amp;&gt; &apos;x&apos;\nfile</oneText>\n'
+        "</newTextVector>\n</INDIDriver>\n"
     )
     assert [entry.name for entry in path.parent.iterdir() if "new" in entry.name] == []
 

@@ -1,4 +1,4 @@
-"""The decoder: every message whole, byte by byte and among rubbish; broken, overlong and hostile input."""
+"""The decoder: every message whole, byte by byte and among rubbish; overlong and hostile input."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def decoded(data: bytes, piece: int | None = None) -> list[Incoming]:
     ]
 
 
-# As recorded from indiserver 1.9.9 and libindi's drivers: quotes, indents and line feeds are theirs.
+# Quotes, indents and line feeds as indiserver 1.9.9 and libindi's drivers write them.
 MESSAGES: list[tuple[bytes, WireMessage]] = [
     (b"<getProperties version='1.7'/>\n", GetProperties()),
     (
@@ -73,7 +73,8 @@ MESSAGES: list[tuple[bytes, WireMessage]] = [
         New("Cam", "CONNECTION", Kind.SWITCH, {"CONNECT": "On", "DISCONNECT": "Off"}),
     ),
     (
-        "<newTextVector device='Käm €' name='T'><oneText name='A'>&lt;Größe&gt; &amp;amp; 'x' & co\n"
+        "<newTextVector device='Käm €' name='T'>"
+        "<oneText name='A'>&lt;Größe&gt; &amp;amp; 'x' & co\n"
         "zweite Zeile</oneText><oneText name='B'/></newTextVector>".encode(),
         New("Käm €", "T", Kind.TEXT, {"A": "<Größe> &amp; 'x' & co\nzweite Zeile", "B": ""}),
     ),
@@ -83,12 +84,14 @@ MESSAGES: list[tuple[bytes, WireMessage]] = [
         New("C", "T", Kind.TEXT, {"": "x > y"}),
     ),
     (
-        b"<newTextVector device='a>b' name='\x01T\n'><oneText name='A'>q\x07q\x00</oneText></newTextVector>",
+        b"<newTextVector device='a>b' name='\x01T\n'>"
+        b"<oneText name='A'>q\x07q\x00</oneText></newTextVector>",
         New("a>b", "T", Kind.TEXT, {"A": "qq"}),
     ),
     (
         b'<setNumberVector device="Mount" name="EQUATORIAL_EOD_COORD" state="Busy" timeout="60">'
-        b'<oneNumber name="RA">5:30:36</oneNumber><oneNumber name="DEC" min="-90" max="90" step="0">'
+        b'<oneNumber name="RA">5:30:36</oneNumber>'
+        b'<oneNumber name="DEC" min="-90" max="90" step="0">'
         b"-1.25e+1</oneNumber></setNumberVector>",
         Set(
             "Mount",
@@ -102,7 +105,8 @@ MESSAGES: list[tuple[bytes, WireMessage]] = [
     ),
     (
         b"<setSwitchVector device='M' name='P' state='Ok' message='[INFO] done'>"
-        b"<oneSwitch name='A'>On\n</oneSwitch><oneSwitch name='B'>Off</oneSwitch></setSwitchVector>",
+        b"<oneSwitch name='A'>On\n</oneSwitch><oneSwitch name='B'>Off</oneSwitch>"
+        b"</setSwitchVector>",
         Set("M", "P", Kind.SWITCH, {"A": True, "B": False}, State.OK, message="[INFO] done"),
     ),
     (
@@ -110,7 +114,8 @@ MESSAGES: list[tuple[bytes, WireMessage]] = [
         Set("M", "L", Kind.LIGHT, {"A": State.ALERT}, None),
     ),
     (
-        b"<defNumberVector device='M' name='N' label='l' group='g' state='Idle' perm='ro' timeout='0' "
+        b"<defNumberVector device='M' name='N' label='l' group='g' state='Idle' perm='ro' "
+        b"timeout='0' "
         b"timestamp='2026-08-05T01:02:03'><defNumber name='A' label='a' format='%4.1f' min='0' "
         b"max='10' step='1'>5</defNumber></defNumberVector>",
         Def(
@@ -121,7 +126,8 @@ MESSAGES: list[tuple[bytes, WireMessage]] = [
     ),
     (
         b"<defSwitchVector device='M' name='N' label='l' group='g' state='Ok' perm='rw' "
-        b"rule='AtMostOne' timeout='60'><defSwitch name='A' label='a'>On</defSwitch></defSwitchVector>",
+        b"rule='AtMostOne' timeout='60'><defSwitch name='A' label='a'>On</defSwitch>"
+        b"</defSwitchVector>",
         Def(
             "M",
             SwitchVector(
@@ -130,7 +136,8 @@ MESSAGES: list[tuple[bytes, WireMessage]] = [
         ),
     ),
     (
-        b"<defTextVector device='M' name='N' perm='wo' timeout='1'><defText name='A'>v</defText></defTextVector>",
+        b"<defTextVector device='M' name='N' perm='wo' timeout='1'>"
+        b"<defText name='A'>v</defText></defTextVector>",
         Def("M", TextVector("N", "N", "", (Text("A", "A", "v"),), "wo", 1)),
     ),
     (
@@ -164,6 +171,7 @@ def test_messages_in_one_stream_keep_their_order(piece: int | None) -> None:
 
 GOOD = b"<pingRequest uid='after'/>"
 NEW = b"<newNumberVector device='C' name='N'>"
+NEW_END = b"</newNumberVector>"
 
 # (rubbish, words of the one report, device and name it still shows)
 RUBBISH: list[tuple[bytes, str, tuple[str | None, str | None]]] = [
@@ -190,7 +198,8 @@ RUBBISH: list[tuple[bytes, str, tuple[str | None, str | None]]] = [
     (b"<!DOCTYPE x [<!ENTITY a 'aaaa'>]>", "not accepted", (None, None)),
     (b"<setNumberVector device='M' name='N' state='Gut'/>", "'Gut' is not", ("M", "N")),
     (
-        b"<setNumberVector device='M' name='N'><oneNumber name='A'>nan</oneNumber></setNumberVector>",
+        b"<setNumberVector device='M' name='N'><oneNumber name='A'>nan</oneNumber>"
+        b"</setNumberVector>",
         "'nan' is not a number",
         ("M", "N"),
     ),
@@ -270,43 +279,15 @@ def test_no_bytes_break_the_decoder(data: bytes) -> None:
     assert decoder.feed(b"<a></b>" + GOOD)[-1] == PingRequest("after")
 
 
+_TAGS = b"< > /> </ ' \" = &lt; &x; <? <! newTextVector oneText device='C' name='A' text".split()
 _TOKENS = st.sampled_from(
-    [
-        b"<",
-        b">",
-        b"/>",
-        b"</",
-        b"'",
-        b'"',
-        b" ",
-        b"=",
-        b"&lt;",
-        b"&x;",
-        b"<?",
-        b"<!",
-        b"\xc3",
-        b"\x00",
-    ]
-    + [
-        b"newTextVector",
-        b"oneText",
-        b"device='C'",
-        b"name='A'",
-        b"text",
-        NEW,
-        b"</newNumberVector>",
-    ]
-    + [GOOD, b"<oneNumber name='A'>1</oneNumber>"]
+    [*_TAGS, b" ", b"\xc3", b"\x00", NEW, b"<oneNumber name='A'>1</oneNumber>", GOOD, NEW_END]
 )
 
 
 @given(st.lists(_TOKENS, max_size=60).map(b"".join), st.integers(1, 40))
 def test_where_the_stream_is_cut_makes_no_difference(data: bytes, piece: int) -> None:
-    def kinds(messages: list[Incoming]) -> list[Incoming | str]:
-        # The words of a report about loose text show as much of it as had come.
-        return ["rubbish" if isinstance(m, Malformed) else m for m in messages]
-
-    assert kinds(decoded(data, piece)) == kinds(decoded(data))
+    assert decoded(data, piece) == decoded(data)
 
 
 _TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=60)

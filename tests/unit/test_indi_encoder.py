@@ -47,7 +47,8 @@ BYTES: list[tuple[Outgoing, str]] = [
         Def("Cam", NUMBERS, T),
         '<defNumberVector device="Cam" name="N" label="Label" group="Group" state="Idle" perm="rw" '
         f'timeout="60" timestamp="{T}">\n'
-        '<defNumber name="A" label="a" format="%4.1f" min="0" max="1e+20" step="0.5">0.1</defNumber>\n'
+        '<defNumber name="A" label="a" format="%4.1f" min="0" max="1e+20" step="0.5">0.1'
+        "</defNumber>\n"
         "</defNumberVector>\n",
     ),
     (
@@ -60,7 +61,8 @@ BYTES: list[tuple[Outgoing, str]] = [
     ),
     (
         Def("Cam", TextVector("T", "L", "G", (Text("A", "a", "<x>\n&'\""),), "wo", 0), T),
-        '<defTextVector device="Cam" name="T" label="L" group="G" state="Idle" perm="wo" timeout="0" '
+        '<defTextVector device="Cam" name="T" label="L" group="G" state="Idle" perm="wo" '
+        'timeout="0" '
         f'timestamp="{T}">\n<defText name="A" label="a">&lt;x&gt;\n&amp;&apos;&quot;</defText>\n'
         "</defTextVector>\n",
     ),
@@ -72,7 +74,8 @@ BYTES: list[tuple[Outgoing, str]] = [
     (
         Def("Cam", BlobVector("B", "l", "G", (Blob("A", "a"),), "ro"), T),
         '<defBLOBVector device="Cam" name="B" label="l" group="G" state="Idle" perm="ro" '
-        f'timeout="60" timestamp="{T}">\n<defBLOB name="A" label="a"></defBLOB>\n</defBLOBVector>\n',
+        f'timeout="60" timestamp="{T}">\n<defBLOB name="A" label="a"></defBLOB>\n'
+        "</defBLOBVector>\n",
     ),
     (
         Set("Cam", "N", Kind.NUMBER, {"A": 1.0, "B": -2.5}, State.BUSY, 60, {"B": (-3, 3, 0.1)}, T),
@@ -85,11 +88,13 @@ BYTES: list[tuple[Outgoing, str]] = [
             "Cam", "S", Kind.SWITCH, {"A": True, "B": False}, State.OK, 0.5, message="a\nb\tc\x01d"
         ),
         '<setSwitchVector device="Cam" name="S" state="Ok" timeout="0.5" message="a b cd">\n'
-        '<oneSwitch name="A">On</oneSwitch>\n<oneSwitch name="B">Off</oneSwitch>\n</setSwitchVector>\n',
+        '<oneSwitch name="A">On</oneSwitch>\n<oneSwitch name="B">Off</oneSwitch>\n'
+        "</setSwitchVector>\n",
     ),
     (
         New("Cam", "N", Kind.NUMBER, {"A": "1"}),
-        '<newNumberVector device="Cam" name="N">\n<oneNumber name="A">1</oneNumber>\n</newNumberVector>\n',
+        '<newNumberVector device="Cam" name="N">\n<oneNumber name="A">1</oneNumber>\n'
+        "</newNumberVector>\n",
     ),
     (
         SetBlob("Cam", "CCD1", "CCD1", ".fits", 2880, 9, timeout=60, timestamp=T),
@@ -130,7 +135,12 @@ def test_inline_blob_says_no_enclen() -> None:
 
 @pytest.mark.parametrize(
     ("text", "kept"),
-    [("x" * 300, "x" * 254), ("€" * 100, "€" * 84), ("x" * 253 + "é", "x" * 253), ("\udc80", "?")],
+    [
+        ("x" * 300, "x" * 254),
+        ("€" * 100, "€" * 84),
+        ("x" * 253 + "é", "x" * 253),
+        ("\udc80", "?"),
+    ],
 )
 def test_a_message_fits_into_256_bytes_whole_characters_only(text: str, kept: str) -> None:
     assert encode(Message(None, text)) == f'<message message="{kept}"/>\n'.encode()
