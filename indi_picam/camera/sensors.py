@@ -27,7 +27,7 @@ class Sensor:
     """Frames after a start that libcamera marks as bad, each as long as a good one."""
     start_us: int = 40_000
     """From asking for a start, or a stop and a start, to the first exposure."""
-    primer_frames: int = 6
+    primer_frames: int = 5
     """Shortest frames from a start until a changed exposure begins, with two buffers."""
     start_silence_s: float = 1.0
     """Real time that a start may take before the worker counts as hung."""
@@ -55,7 +55,7 @@ class Sensor:
 
 
 _IMX290 = Sensor(bad_frames=1, gain_step_db=0.3, pixel_size_um=2.9)
-_IMX477 = Sensor(has_temperature=True, gain_codes=1024, pixel_size_um=1.55)
+_IMX477 = Sensor(has_temperature=True, gain_codes=1024, pixel_size_um=1.55, primer_frames=6)
 
 SENSORS = {
     "ov5647": Sensor(bad_frames=2, gain_step=1 / 16, pixel_size_um=1.4, exposure_max_us=3_100_000),
