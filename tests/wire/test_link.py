@@ -274,6 +274,20 @@ def test_updates_race_a_blob_but_never_land_inside_it(
     run(scene())
 
 
+@pytest.mark.parametrize(("size", "there"), [(0, 0), (0, 5), (2881, 2880)])
+def test_a_blob_that_would_kill_its_receiver_is_not_sent(size: int, there: int) -> None:
+    async def scene() -> None:
+        async with over_a_socket() as (link, server):
+            with pytest.raises(
+                ValueError, match=f"CCD1 of {size} bytes cannot be sent from {there}"
+            ):
+                link.send(blob(memory(there), size))
+            link.send(tick(1))
+            assert await server.read(b"\n") == encode(tick(1))
+
+    run(scene())
+
+
 @pytest.mark.parametrize("size", [1, 2880, 384 << 10, (384 << 10) + 1, BLOB_BYTES])
 def test_a_pipe_gets_unbroken_base64_without_enclen_and_the_loop_goes_on(size: int) -> None:
     async def scene() -> None:
