@@ -16,7 +16,7 @@ bookworm := picamera2==0.3.31 numpy==1.24.* astropy==5.2.*
 .PHONY: demo test format lint types imports test-all test-versions $(VERSIONS) venv clean
 
 demo: venv
-	@$(BIN)/python packaging/demo
+	@$(BIN)/python packaging/demo.py
 
 test: format lint types imports test-all test-versions
 

@@ -1,8 +1,8 @@
 """One INDI camera as `picam` uses it: found, connected, set up, exposed, left as it was found.
 
 Works with any INDI CCD: what a driver does not have is said and left out. Every wait has a limit,
-and what the driver says about a refusal reaches the user. Called by the subcommands; knows nothing of
-files or the screen.
+and what the driver says about a refusal reaches the user. Called by the subcommands; knows nothing
+of files or the screen.
 """
 
 from __future__ import annotations
@@ -162,6 +162,7 @@ class Camera:
         if upload is not None and upload.selected != "UPLOAD_CLIENT":
             self._upload_mode = upload.selected
             self._change("UPLOAD_MODE", switch="UPLOAD_CLIENT")
+        self._connection.wait_for_quiet(0.1, 1)  # what follows from a change comes just behind it
 
     def _set_mode(self, wish: Wish) -> None:
         if wish.mode is None:
