@@ -157,8 +157,7 @@ class Link:
         self._arrived.set()
         self._slot.set()
 
-    # -- in ---------------------------------------------------------------------------------------
-    # ------------
+    # -- in ------------------------------------------------------------------------------
 
     def _readable(self) -> bool:
         """Read once; False when nothing more will come or nothing is there now."""
@@ -187,8 +186,7 @@ class Link:
         while not self._closed and self._readable():
             pass
 
-    # -- out --------------------------------------------------------------------------------------
-    # ------------
+    # -- out -----------------------------------------------------------------------------
 
     def _sending_blob(self, blob: SetBlob) -> _Sending:
         length = blob.size if blob.length is None else blob.length

@@ -1,7 +1,8 @@
 """One frozen value per wire message.
 
-The driver both sends and receives most of them, as it snoops on other devices. Only ``codec``
-knows how they look as bytes. Times are UTC ``YYYY-MM-DDThh:mm:ss``; an absent attribute is None.
+The driver both sends and receives most of them, as it snoops on other devices. Only ``decoder``
+and ``encoder`` know how they look as bytes. Times are UTC ``YYYY-MM-DDThh:mm:ss``; an
+absent attribute is None.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A vector is a declaration and a state at once: the live property holds one and replaces it with
 every change, a definition on the wire is one. Nothing here knows messages, bytes or handlers;
-``messages``, ``codec``, ``device``, ``config`` and the rooms above use it.
+``messages``, ``decoder``, ``encoder``, ``device``, ``config`` and the rooms above use it.
 
 What a request may be (``requested``):
 

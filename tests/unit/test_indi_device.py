@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.messages import (
@@ -161,6 +163,39 @@ def test_exactly_one_answer(
     traceback = capsys.readouterr().err
     assert ("Traceback" in traceback) is (handler in (fails, answers_nonsense, answers_nan))
     assert all(len(line) < 1000 for line in traceback.splitlines())
+
+
+_TEXTS = st.one_of(
+    st.text(max_size=20), st.sampled_from(["On", "Off", "5", "nan", "1e999", "-3", "0:30", ""])
+)
+_REQUESTS = st.builds(
+    New,
+    st.just("Cam"),
+    st.sampled_from(["GAIN", "MODE", "INFO", "CCD1"]),
+    st.sampled_from(Kind),
+    st.dictionaries(st.sampled_from(["G", "H", "A", "B", "T", "CCD1", "", "X"]), _TEXTS),
+)
+
+
+@given(st.lists(_REQUESTS, max_size=8))
+def test_whatever_is_asked_is_answered_once_in_order_and_stays_legal(requests: list[New]) -> None:
+    async def dialogue(rig: Rig) -> None:
+        rig.device.define(*(rig.device.add(vector, takes) for vector in (GAIN, MODE, INFO, IMAGE)))
+        rig.taken()
+        answers = [answer for answer in await rig.give(*requests) if isinstance(answer, Set)]
+        assert [answer.name for answer in answers] == [request.name for request in requests]
+        for answer in answers:
+            match answer.name:
+                case "GAIN":
+                    assert 1 <= answer.values["G"] <= 16
+                    assert 0 <= answer.values["H"] <= 9
+                case "MODE":
+                    assert sum(answer.values.values()) == 1
+                case "INFO":
+                    assert answer.values == {"T": "x"}
+            assert (answer.state is State.ALERT) <= (answer.message is not None)
+
+    run(dialogue)
 
 
 def test_all_off_keeps_the_selection_and_no_handler_is_called() -> None:
