@@ -1,56 +1,18 @@
-"""A real indiserver with the simulated camera, started for a test and stopped by its process id."""
+"""A real indiserver with the simulated camera, started for a test."""
 
 from __future__ import annotations
 
-import itertools
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.system.client import Client
+from tests.system.server import SIMULATOR, serving
+from tests.system.server import Server as Server
 
-PORTS = itertools.count(7624)
 DEVICE = "Pi Camera Simulator"
-
-
-@dataclass
-class Server:
-    """A running indiserver."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    path: str
-    log: Path
-    clients: list[Client] = field(default_factory=list)
-
-    def tcp(self) -> Client:
-        """A TCP client."""
-        self.clients.append(Client.tcp(self.port))
-        return self.clients[-1]
-
-    def local(self) -> Client:
-        """A client on its unix socket."""
-        self.clients.append(Client.local(self.path))
-        return self.clients[-1]
-
-    def driver_pid(self) -> int:
-        """The process id of the driver it started."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return int(children.read_text().split()[0])
-
-    def stop(self) -> None:
-        """Ends the server; its drivers end when their socket closes."""
-        for client in self.clients:
-            client.close()
-        self.process.terminate()
-        self.process.wait(10)
-
 
 StartServer = Callable[..., Server]
 
@@ -58,40 +20,12 @@ StartServer = Callable[..., Server]
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
     """Starts an indiserver with a driver of ours (default: the simulator) and an environment."""
-    servers: list[Server] = []
+    with ExitStack() as servers:
 
-    def start(
-        driver: str = "indi_picam_simulator", environment: Mapping[str, str] | None = None
-    ) -> Server:
-        port = next(PORTS)
-        path = f"indi_picam-{port}"
-        log = tmp_path / f"indiserver-{port}.log"
-        executable = Path(sys.executable).parent / driver
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                ["indiserver", "-v", "-r", "0", "-p", str(port), "-u", path, str(executable)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=os.environ | dict(environment or {}),
-            )
-        server = Server(process, port, path, log)
-        servers.append(server)
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                server.tcp().close()
-            except ConnectionRefusedError:
-                assert time.monotonic() < deadline, log.read_text()
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.01)
-            else:
-                return server
+        def start(driver: str = SIMULATOR, environment: Mapping[str, str] | None = None) -> Server:
+            return servers.enter_context(serving(tmp_path, driver, environment))
 
-    yield start
-    for server in servers:
-        server.stop()
-        print(server.log.read_text()[-4000:])
+        yield start
 
 
 @pytest.fixture
