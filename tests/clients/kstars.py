@@ -1,0 +1,157 @@
+"""KStars with Ekos, run as its users run it: a home, an equipment profile, and the buttons over
+D-Bus.
+
+    prepare   KStars makes its own data base, once; profiles are then added to it
+    kstars    KStars runs
+    start     Ekos starts a profile: it reaches the server (or starts one), and connects the camera
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jeepney import DBusErrorResponse
+
+from tests.clients.bus import Service
+from tests.clients.desktop import Desktop, desktop, running
+
+EKOS = ("/KStars/Ekos", "org.kde.kstars.Ekos")
+CAPTURE = ("/KStars/Ekos/Capture", "org.kde.kstars.Ekos.Capture")
+SUCCESS, FAILED = 2, 3
+"""Of Ekos::CommunicationStatus."""
+
+# What would wait for an answer at the first start is off; every picture is shown, and so parsed.
+SETTINGS = """
+[GUI]
+RunStartupWizard=false
+[TipOfDay]
+RunOnStart=false
+[FITSViewer]
+useFITSViewer=false
+[Capture]
+useSummaryPreview=true
+[DarkLibrary]
+shutterlessCCDs={camera}
+[Guide]
+GuiderType=1
+[indi]
+indiServer=/usr/bin/indiserver
+indiDriversDir={drivers}
+indiServerIsInternal=false
+useTimeUpdate=false
+useGeographicUpdate=false
+"""
+WALLET = "[Wallet]\nEnabled=false\nFirst Use=false\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One camera as Ekos knows it. Without a port, KStars starts the driver itself."""
+
+    name: str
+    label: str
+    """Of the driver, as in its driver file."""
+    port: int | None = None
+
+
+class KStars:
+    """A running KStars."""
+
+    def __init__(self, service: Service, desktop: Desktop) -> None:
+        self.service = service
+        self._desktop = desktop
+
+    def ekos(self, method: str, signature: str = "", *arguments: object) -> Any:
+        """Calls Ekos itself."""
+        return self.service.call(*EKOS, method, signature, *arguments)
+
+    def capture(self, method: str, signature: str = "", *arguments: object) -> Any:
+        """Calls the Capture module."""
+        return self.service.call(*CAPTURE, method, signature, *arguments)
+
+    def start(self, profile: str) -> None:
+        """Starts a profile and waits until its camera is connected and Capture has it."""
+        self.ekos("setProfile", "s", profile)
+        self.ekos("start")
+        for status in ("ekosStatus", "indiStatus"):
+            self.service.wait(lambda name=status: self._status(name) == SUCCESS, status, 30)
+        self.service.wait(self._camera, "the camera of the Capture module")
+
+    def _status(self, name: str) -> int:
+        value = self.service.get(*EKOS, name)
+        status: int = value[0] if isinstance(value, tuple) else value
+        assert status != FAILED, self.log()
+        return status
+
+    def _camera(self) -> str:
+        try:
+            return str(self.service.get(*CAPTURE, "camera"))
+        except DBusErrorResponse:
+            return ""
+
+    def log(self) -> list[str]:
+        """What Ekos and its Capture module told the user."""
+        lines = list(self.service.get(*EKOS, "logText"))
+        try:
+            return lines + list(self.service.get(*CAPTURE, "logText"))
+        except DBusErrorResponse:
+            return lines
+
+    def photograph(self, file: Path) -> None:
+        """Saves what is on its display."""
+        self._desktop.photograph(file)
+
+
+@contextmanager
+def kstars(home: Path, profiles: Sequence[Profile], drivers: Path) -> Iterator[KStars]:
+    """KStars with these profiles; ``drivers`` is the directory of driver files."""
+    data = home / ".local/share/kstars/userdb.sqlite"
+    settings = home / ".config"
+    settings.mkdir(parents=True)
+    (settings / "kwalletrc").write_text(WALLET)
+    filled = SETTINGS.format(camera=profiles[0].label, drivers=drivers)
+    (settings / "kstarsrc").write_text(filled)
+    with desktop(home) as shown:
+        with _run(shown):
+            pass
+        _add(data, profiles)
+        with _run(shown) as program:
+            yield program
+
+
+@contextmanager
+def _run(shown: Desktop) -> Iterator[KStars]:
+    service = Service(shown.environment["DBUS_SESSION_BUS_ADDRESS"], "org.kde.kstars")
+    with running(("kstars",), shown.environment, shown.log) as process:
+        program = KStars(service, shown)
+
+        def ready() -> bool:
+            assert process.poll() is None, f"KStars ended: {shown.log.read_text()[-2000:]}"
+            try:
+                return bool(program.ekos("getProfiles"))
+            except DBusErrorResponse:
+                return False
+
+        service.wait(ready, "KStars", 60)
+        yield program
+    service.close()
+
+
+def _add(data: Path, profiles: Sequence[Profile]) -> None:
+    with sqlite3.connect(data) as base:
+        for profile in profiles:
+            host = None if profile.port is None else "localhost"
+            added = base.execute(
+                "INSERT INTO profile (name, host, port, autoconnect, portselector) VALUES (?, ?, ?, 1, 0)",
+                (profile.name, host, profile.port),
+            )
+            base.execute(
+                "INSERT INTO driver (label, role, profile) VALUES (?, 'CCD', ?)",
+                (profile.label, added.lastrowid),
+            )
+    base.close()
