@@ -119,6 +119,8 @@ class Device:
 
     def __init__(self, name: str, send: Callable[[Outgoing], None]) -> None:
         self.name = name
+        self.tells: Callable[[Level, str], bool] = lambda level, text: level != "DEBUG"
+        """Asked with every sentence: whether clients shall see it."""
         self._send = send
         self._properties: dict[str, Property] = {}
         self._defined: list[Property] = []
@@ -126,8 +128,7 @@ class Device:
         self._requests: deque[New | Malformed] = deque()
         self._serving: asyncio.Task[None] | None = None
 
-    # -- properties
-    # -------------------------------------------------------------------------------------------
+    # -- properties ----------------------------------------------------------------------
 
     def add(
         self,
@@ -197,7 +198,7 @@ class Device:
             vector = replace(vector, state=state)
         changed.vector = vector
         if message is not None:
-            message = _levelled("ERROR" if vector.state is State.ALERT else "INFO", message)
+            message = self._told("ERROR" if vector.state is State.ALERT else "INFO", message)
         if changed.defined:
             self._send(
                 Set(
@@ -243,10 +244,13 @@ class Device:
 
     def message(self, text: str, level: Level = "INFO") -> None:
         """Tell the user a sentence; clients show ``[LEVEL]`` as INDI's own logger writes it."""
-        self._send(Message(self.name, _levelled(level, text), _now()))
+        if told := self._told(level, text):
+            self._send(Message(self.name, told, _now()))
 
-    # -- what others say
-    # --------------------------------------------------------------------------------------
+    def _told(self, level: Level, text: str) -> str | None:
+        return f"[{level}] {text}" if self.tells(level, text) else None
+
+    # -- what others say -----------------------------------------------------------------
 
     def snoop(self, device: str, name: str, on_update: SnoopUpdate) -> Callable[[], None]:
         """Follow a property of another device, there already or not; call what is returned to stop.
@@ -299,8 +303,7 @@ class Device:
         except Exception:
             note(f"Following {snoop.device} {snoop.name} failed.\n{traceback.format_exc()}")
 
-    # -- requests
-    # ---------------------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------
 
     async def apply(self, requests: Iterable[New]) -> None:
         """Handle saved settings now, answered like a client's; skip what is undefined or read-only.
@@ -366,10 +369,6 @@ class Device:
             self.set(known, state=State.ALERT, message=broken.sentence)
         else:
             self.message(f"Ignored what cannot be read: {broken.sentence}", "WARNING")
-
-
-def _levelled(level: Level, text: str) -> str:
-    return f"[{level}] {text}"
 
 
 def _now() -> str:

@@ -437,3 +437,23 @@ def test_snooping_merges_forgets_and_asks_again(capsys: pytest.CaptureFixture[st
         ({}, State.IDLE),
     ]
     assert "Following Mount COORD failed." in capsys.readouterr().err
+
+
+def test_a_sentence_nobody_wants_is_left_out_but_the_set_is_not() -> None:
+    rig = Rig()
+    shown = rig.device.add(GAIN)
+    rig.device.define(shown)
+    rig.taken()
+    rig.device.message("Not told.", "DEBUG")
+    heard: list[tuple[str, str]] = []
+
+    def tells(level: str, text: str) -> bool:
+        heard.append((level, text))
+        return level == "DEBUG"
+
+    rig.device.tells = tells
+    rig.device.message("Told.", "DEBUG")
+    rig.device.message("Quiet.", "WARNING")
+    rig.device.set(shown, state=State.ALERT, message="Hot.")
+    assert rig.taken() == [Message("Cam", "[DEBUG] Told."), set_gain(1, 2, State.ALERT)]
+    assert heard == [("DEBUG", "Told."), ("WARNING", "Quiet."), ("ERROR", "Hot.")]
