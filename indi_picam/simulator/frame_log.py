@@ -24,7 +24,7 @@ from typing import Any
 class FrameLog:
     """Lines appended to a file, whole, from any number of processes."""
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: str | None) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._fd = None if file is None else os.open(file, flags, 0o644)
 

@@ -90,11 +90,18 @@ def _normals() -> NDArray[np.float32]:
     return rng.standard_normal(NORMALS, np.float32)
 
 
+def prepare() -> None:
+    """Make what all pictures share, so that the first is not late."""
+    _shuffles()
+    _normals()
+
+
 class Picture:
     """A sensor in one mode, turned one way, looking at a sky; keeps what does not change between frames."""
 
     def __init__(self, sensor: Sensor, mode: Mode, hflip: bool, vflip: bool, sky: Sky) -> None:
         self.sensor, self.mode, self._sky = sensor, mode, sky
+        self.hflip, self.vflip = hflip, vflip
         self._grid = sky_of.colour_grid(order_after(sensor.order, hflip, vflip))
         self._light = sky_of.light(sky, sensor, mode, hflip, vflip)
         self._pool_of: tuple[float, float, float] | None = None

@@ -1,17 +1,33 @@
 """What the simulation is told: which cameras, and everything else from one INI file.
 
 ``INDI_PICAM_SIMULATOR`` is a comma list of ``sensor[@pi4|@pi5]``; ``INDI_PICAM_SIMULATOR_CONFIG`` names the file, else
-``$XDG_CONFIG_HOME/indi_picam/simulator.ini`` when it exists. Read by the stand-in and by the sensor's process, each for
-itself, and by tests that want to know the truth. Imports no numpy.
+``$XDG_CONFIG_HOME/indi_picam/simulator.ini`` when it exists. All its keys, with their defaults; paths count from the
+directory of the file:
+
+    [simulator]
+    cameras = imx477        # where the variable is not set
+    temperature = 18        # of the sensor when it starts, degrees C; it warms by up to 9 while it runs
+    noise_seed =            # a number: the same noise in every run (and after every restart of a process)
+    log_file =              # see frame_log.py
+    fault_file =            # see faults.py
+    run_directory =         # where a camera in use is locked; else $XDG_RUNTIME_DIR, else in the temporary directory
+
+    [sky]                   # rates are electrons a second
+    seed = 1                # of places and brightnesses, and of the hot pixels
+    stars = 400
+    faintest = 60           # rate of the faintest star; the brightest have up to 2000 times more
+    background = 4          # rate of the sky in a green or mono pixel of the full mode
+    fwhm = 3.0              # of a star, in pixels of the full mode
+
+Read by the stand-in and by the sensor's process, each for itself, and by tests that want to know the truth. Imports no
+numpy, and what a plain start does not need only when needed.
 """
 
 from __future__ import annotations
 
-import configparser
 import os
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from .models import SENSORS
 from .truth import Sensor
@@ -19,8 +35,7 @@ from .truth import Sensor
 _I2C_ADDRESS = {"ov5647": "36", "imx219": "10"}
 
 
-@dataclass(frozen=True, slots=True)
-class Camera:
+class Camera(NamedTuple):
     """One camera that is plugged in."""
 
     id: str
@@ -34,87 +49,93 @@ class Camera:
         return SENSORS[self.sensor_name]
 
 
-@dataclass(frozen=True, slots=True)
-class Sky:
-    """What the sensors look at. Rates are electrons a second, of light that a green or mono pixel sees fully."""
+class Sky(NamedTuple):
+    """What the sensors look at; the fields are the keys of the file."""
 
     seed: int = 1
-    """Of the places and brightnesses of the stars, and of the hot pixels."""
     stars: int = 400
     faintest: float = 60.0
-    """Rate of the faintest star; the others follow a power law up to about 2000 times more."""
     background: float = 4.0
-    """Rate of the sky in one pixel of the full mode."""
     fwhm: float = 3.0
-    """Of a star, in pixels of the full mode."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything a simulation is told."""
+class Settings(NamedTuple):
+    """Everything a simulation is told; None for files that there are not."""
 
     cameras: tuple[Camera, ...]
+    run_directory: str
     sky: Sky = Sky()
     noise_seed: int | None = None
-    """None: other noise in every run; the log has what is needed to make a frame again."""
-    ambient_c: float = 18.0
-    """Where the sensor's temperature starts; it warms while it runs."""
-    fault_file: Path | None = None
-    log_file: Path | None = None
-    run_directory: Path = Path()
-    """Where a camera in use is locked: the same directory, the same cameras."""
+    temperature_c: float = 18.0
+    fault_file: str | None = None
+    log_file: str | None = None
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of an environment; ValueError with a sentence for what makes no sense."""
+    home = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    default = os.path.join(home, "indi_picam", "simulator.ini")
+    file = environment.get("INDI_PICAM_SIMULATOR_CONFIG") or default
+    sections = _sections(file, must_exist=file != default)
+    main, sky = sections.get("simulator", {}), sections.get("sky", {})
+    temporary = environment.get("TMPDIR") or "/tmp"
+    run = environment.get("XDG_RUNTIME_DIR") or f"{temporary}/indi_picam-{os.getuid()}"
+
+    def path(key: str) -> str | None:
+        text = main.get(key)
+        return os.path.join(os.path.dirname(file), os.path.expanduser(text)) if text else None
+
+    named = environment.get("INDI_PICAM_SIMULATOR") or main.get("cameras") or "imx477"
+    usual = Sky()
+    try:
+        return Settings(
+            cameras=_cameras(named),
+            run_directory=path("run_directory") or run,
+            sky=Sky(*(type(value)(sky.get(key, value)) for key, value in usual._asdict().items())),
+            noise_seed=int(main["noise_seed"]) if main.get("noise_seed") else None,
+            temperature_c=float(main.get("temperature", 18.0)),
+            fault_file=path("fault_file"),
+            log_file=path("log_file"),
+        )
+    except ValueError as wrong:
+        raise ValueError(f"the simulator cannot be set up as {file} says: {wrong}") from wrong
+
+
+def _sections(file: str, must_exist: bool) -> dict[str, dict[str, str]]:
+    if not os.path.exists(file):
+        if must_exist:
+            raise ValueError(f"the simulator's configuration file {file} is not there")
+        return {}
+    return ini(file)
+
+
+def ini(file: str) -> dict[str, dict[str, str]]:
+    """The sections of an INI file; FileNotFoundError, or configparser.Error."""
+    import configparser  # 8 ms, which listing the cameras of a plain start need not pay
+
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#",))
+    with open(file) as text:
+        parser.read_file(text)
+    return {name: dict(parser[name]) for name in parser.sections()}
 
 
 def _cameras(specification: str) -> tuple[Camera, ...]:
-    buses = {"pi4": 0, "pi5": 0}
+    counted = {"pi4": 0, "pi5": 0}
     found = []
     for part in specification.split(","):
         name, _, platform = part.strip().partition("@")
         platform = platform or "pi4"
-        if name not in SENSORS or platform not in buses:
-            raise ValueError(f"no such simulated camera: {part.strip()!r}; there are {', '.join(SENSORS)}")
-        bus = buses[platform]
-        buses[platform] += 1
+        if name not in SENSORS or platform not in counted:
+            known = ", ".join(SENSORS)
+            raise ValueError(f"there is no simulated camera {part.strip()!r}, only {known}")
+        number = counted[platform]
+        counted[platform] += 1
+        # The buses as on a Pi with its one or two connectors; further ones, behind a multiplexer, are our invention.
+        if platform == "pi4":
+            path = f"soc/i2c0mux/i2c@{(1, 0)[number] if number < 2 else number}"
+        else:
+            path = f"axi/pcie@1000120000/rp1/i2c@{0x88000 - 0x8000 * number:x}"
         model = SENSORS[name].model
-        path = f"soc/i2c0mux/i2c@{1 - bus if bus < 2 else bus}"
-        if platform == "pi5":
-            path = f"axi/pcie@1000120000/rp1/i2c@{0x88000 - 0x8000 * bus:x}"
         camera_id = f"/base/{path}/{model}@{_I2C_ADDRESS.get(model, '1a')}"
         found.append(Camera(camera_id, name, platform))
     return tuple(found)
-
-
-def _path(text: str | None, base: Path) -> Path | None:
-    return base / os.path.expanduser(text) if text else None
-
-
-def load() -> Settings:
-    """The settings of this process's environment; ValueError with a sentence for what makes no sense."""
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    default = Path(home, "indi_picam", "simulator.ini")
-    file = Path(os.environ.get("INDI_PICAM_SIMULATOR_CONFIG") or default)
-    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#",))
-    if file.exists():
-        parser.read(file)
-    elif file != default:
-        raise ValueError(f"the simulator's configuration {file} is not there")
-    main = parser["simulator"] if parser.has_section("simulator") else {}
-    sky = parser["sky"] if parser.has_section("sky") else {}
-    run = os.environ.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/indi_picam-{os.getuid()}"
-    seed = main.get("noise_seed")
-    usual = Sky()
-    return Settings(
-        cameras=_cameras(os.environ.get("INDI_PICAM_SIMULATOR") or main.get("cameras") or "imx477"),
-        sky=Sky(
-            seed=int(sky.get("seed", usual.seed)),
-            stars=int(sky.get("stars", usual.stars)),
-            faintest=float(sky.get("faintest", usual.faintest)),
-            background=float(sky.get("background", usual.background)),
-            fwhm=float(sky.get("fwhm", usual.fwhm)),
-        ),
-        noise_seed=int(seed) if seed else None,
-        ambient_c=float(main.get("temperature", 18.0)),
-        fault_file=_path(main.get("fault_file"), file.parent),
-        log_file=_path(main.get("log_file"), file.parent),
-        run_directory=_path(main.get("run_directory"), file.parent) or Path(run),
-    )

@@ -8,6 +8,7 @@ Knows nothing of noise, time and files.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,8 @@ CORE, HALO, HALO_WIDTH = 0.9, 0.1, 3.0
 SLOPE = 0.8
 """Stars brighter than a rate F: proportional to F ** -SLOPE, as in the plane of the Milky Way."""
 RANGE = 2000.0
-FAINTEST_PIXEL = 0.01
-"""Electrons a second below which the light of a star is left away."""
+FAINTEST_PIXEL = 0.05
+"""Electrons a second below which the light of a halo is left away: in no exposure above the noise of the sky."""
 COLOURS = {"R": 0.70, "G": 1.0, "B": 0.62, "M": 1.0}
 """What a pixel of each colour sees of the sky, against a green one."""
 
@@ -113,15 +114,16 @@ def _radius(rate: float, sigma: float) -> int:
     return math.ceil(max(halo, 4 * sigma)) + 1
 
 
-def _patches(sky: Sky, sensor: Sensor, mode: Mode, hflip: bool, vflip: bool) -> tuple[NDArray[np.int64], Floats]:
-    """(flat index, electrons a second) of every pixel of every star; pixels may come several times."""
+def _starlight(
+    sky: Sky, sensor: Sensor, mode: Mode, hflip: bool, vflip: bool
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
+    """For every star: (flat indices, electrons a second) of the pixels it reaches."""
     field = stars(sky, sensor)
     x, y = to_mode(field.x, field.y, mode, hflip, vflip)
-    grid = colour_grid(order_after(sensor.order, hflip, vflip))
-    redness = {COLOURS["R"]: 1.0, COLOURS["B"]: -1.0}
-    lean = np.vectorize(lambda seen: redness.get(seen, 0.0))(grid)
+    order = order_after(sensor.order, hflip, vflip)
+    lean = np.array([{"R": 1.0, "B": -1.0}.get(cell, 0.0) for cell in (order * 4)[:4]])
     sigma = sky.fwhm / 2.3548 / mode.binning
-    indices, rates = [], []
+    wide = sigma * HALO_WIDTH
     for star_x, star_y, rate, tint in zip(x, y, field.rate, field.tint, strict=True):
         reach = _radius(rate, sigma)
         left, right = max(int(star_x) - reach, 0), min(int(star_x) + reach + 1, mode.width)
@@ -129,38 +131,35 @@ def _patches(sky: Sky, sensor: Sensor, mode: Mode, hflip: bool, vflip: bool) -> 
         if left >= right or top >= bottom:
             continue
         across, down = np.arange(left, right + 1.0), np.arange(top, bottom + 1.0)
-        light = sum(
-            share * np.outer(_profile(down, star_y, width), _profile(across, star_x, width))
-            for share, width in ((CORE, sigma), (HALO, sigma * HALO_WIDTH))
-        )
-        seen = grid * tint**lean
-        colour = seen[np.arange(top, bottom) % 2][:, np.arange(left, right) % 2]
-        where = np.arange(top, bottom)[:, None] * mode.width + np.arange(left, right)
-        indices.append(where.ravel())
-        rates.append((rate * light * colour).ravel())
-    if not indices:
-        return np.zeros(0, np.int64), np.zeros(0)
-    return np.concatenate(indices), np.concatenate(rates)
+        light = CORE * np.outer(_profile(down, star_y, sigma), _profile(across, star_x, sigma))
+        light += HALO * np.outer(_profile(down, star_y, wide), _profile(across, star_x, wide))
+        seen = rate * colour_grid(order) * tint ** lean.reshape(2, 2)
+        rows, columns = np.arange(top, bottom, dtype=np.int32), np.arange(left, right, dtype=np.int32)
+        light *= seen[rows % 2][:, columns % 2]
+        yield (rows[:, None] * np.int32(mode.width) + columns).ravel(), light.ravel().astype(np.float32)
 
 
 def light(sky: Sky, sensor: Sensor, mode: Mode, hflip: bool, vflip: bool) -> Light:
     """Everything in the image of a mode that is not empty sky: stars and hot pixels."""
-    index, rate = _patches(sky, sensor, mode, hflip, vflip)
     hot_x, hot_y, heat = hot_pixels(sky, sensor)
     x, y = to_mode(hot_x + 0.5, hot_y + 0.5, mode, hflip, vflip)
     inside = (x >= 0) & (x < mode.width) & (y >= 0) & (y < mode.height)
-    hot = np.floor(y[inside]).astype(np.int64) * mode.width + np.floor(x[inside]).astype(np.int64)
-    together = np.concatenate([index, hot])
-    # 32 bits sort twice as fast, and no image here has more pixels.
-    places, inverse = np.unique(together.astype(np.int32), return_inverse=True)
-    starlight = np.bincount(inverse[: index.size], rate, places.size)
-    warmth = np.bincount(inverse[index.size :], heat[inside], places.size)
-    row, column = np.divmod(places.astype(np.int64), mode.width)
+    hot = (np.floor(y[inside]) * mode.width + np.floor(x[inside])).astype(np.int32)
+    parts = [*_starlight(sky, sensor, mode, hflip, vflip), (hot, np.zeros(hot.size, np.float32))]
+    index = np.concatenate([part[0] for part in parts])
+    rate = np.concatenate([part[1] for part in parts])
+    # Where stars overlap, a pixel comes several times.
+    order = np.argsort(index)
+    index, rate = index[order], rate[order]
+    first = np.flatnonzero(np.diff(index, prepend=-1))
+    places = index[first]
+    warmth = np.bincount(np.searchsorted(places, hot), heat[inside], places.size)
+    row, column = np.divmod(places, np.int32(mode.width))
     grid = colour_grid(order_after(sensor.order, hflip, vflip)) * sky.background * mode.binning**2
     return Light(
-        row=row,
-        column=column,
-        starlight=starlight.astype(np.float32),
+        row=row.astype(np.int64),
+        column=column.astype(np.int64),
+        starlight=np.add.reduceat(rate, first) if first.size else rate,
         sky=grid[row % 2, column % 2].astype(np.float32),
         heat=warmth.astype(np.float32),
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .ipa import Ipa
@@ -29,7 +29,7 @@ class Asked:
     cookie: int
     queued_ns: int
     controls: dict[str, Any]
-    buffers: list[int] = field(default_factory=list)
+    buffers: list[int]
 
 
 @dataclass(slots=True)
@@ -65,6 +65,8 @@ class Stream:
         self.waiting: deque[Asked] = deque()
         self.reading: deque[Frame] = deque()
         first = self._settings_of(0)
+        self.begun = 0
+        """Frames that have started."""
         self.next: Frame | None = self._frame(0, first, start_ns + first.exposure_ns)
         self._lengths_ns = deque([first.frame_ns], maxlen=10)
         self._sign_of_life_ns = start_ns
@@ -83,13 +85,20 @@ class Stream:
 
     def queue(self, asked: Asked) -> None:
         """A request with its buffers; it gets a frame that starts after ``queued_ns``."""
-        if not self.waiting and not self.reading:
+        if not self._wanted():
             self._sign_of_life_ns = max(self._sign_of_life_ns, asked.queued_ns)
         self.waiting.append(asked)
 
+    def _wanted(self) -> bool:
+        return bool(self.waiting) or any(frame.asked for frame in self.reading)
+
     def stall(self) -> None:
-        """No further frame starts."""
+        """The sensor falls silent: no frame starts or ends any more, and who waits goes on waiting."""
         self.next = None
+        for frame in reversed(self.reading):
+            if frame.asked:
+                self.waiting.appendleft(frame.asked)
+        self.reading.clear()
 
     def coming(self) -> tuple[Frame, Asked] | None:
         """The next frame to be completed and the request that gets it, as far as can be said yet."""
@@ -114,7 +123,7 @@ class Stream:
     @property
     def deadline_ns(self) -> int | None:
         """When libcamera gives up; None while nobody waits."""
-        if not self.waiting and not any(frame.asked for frame in self.reading):
+        if not self._wanted():
             return None
         return self._sign_of_life_ns + max(1_000_000_000, 5 * max(self._lengths_ns))
 
@@ -139,6 +148,7 @@ class Stream:
         if self.waiting and self.waiting[0].queued_ns < frame.readout_start_ns:
             frame.asked = self.waiting.popleft()
         self.reading.append(frame)
+        self.begun += 1
         settings = self._settings_of(frame.index + 1)
         start_ns = frame.readout_start_ns + settings.frame_ns
         self.next = self._frame(frame.index + 1, settings, start_ns)

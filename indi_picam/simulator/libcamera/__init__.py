@@ -4,10 +4,9 @@ Knows nothing of picamera2, which runs on it unmodified. Importing it costs no n
 """
 
 import sys as _sys
-from pathlib import Path as _Path
 
 # On a module path there is this directory alone; the sensors behind it are in the package around it.
-_around = str(_Path(__file__).resolve().parents[3])
+_around = __file__.rsplit("/", 4)[0]
 if _around not in _sys.path:
     _sys.path.append(_around)
 

@@ -49,15 +49,18 @@ class FrameMetadata:
         return self._status
 
     @property
-    def sequence(self) -> int:  # noqa: D102
+    def sequence(self) -> int:
+        """Number of the frame."""
         return self._sequence
 
     @property
-    def timestamp(self) -> int:  # noqa: D102
+    def timestamp(self) -> int:
+        """Frame start in ns."""
         return self._timestamp
 
     @property
-    def planes(self) -> list[FrameMetadata.Plane]:  # noqa: D102
+    def planes(self) -> list[FrameMetadata.Plane]:
+        """What was used of each plane."""
         return list(self._planes)
 
 
@@ -91,11 +94,13 @@ class FrameBuffer:
         return list(self._planes)
 
     @property
-    def metadata(self) -> FrameMetadata:  # noqa: D102
+    def metadata(self) -> FrameMetadata:
+        """Of the last frame in it."""
         return self._metadata
 
     @property
-    def cookie(self) -> int:  # noqa: D102
+    def cookie(self) -> int:
+        """A number of the application's."""
         return self._cookie
 
     @cookie.setter

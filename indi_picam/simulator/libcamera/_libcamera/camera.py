@@ -1,36 +1,24 @@
 """A camera: acquired, configured, started; requests go in, and come out completed or cancelled.
 
-The pipeline behind it is the sensor's process (``indi_picam/simulator/sensor.py``), reached by one socket. No thread and next to no
-work per frame here: CameraManager's descriptor becomes readable when the sensor has said something.
+What is behind it is the sensor's process (``pipeline.py``). No thread and next to no work per frame here.
 
-    available    acquire -> acquired            acquired     configure -> configured, release -> available
-    configured   start -> running               running      stop -> configured (cancelled requests are delivered first)
+    available    acquire -> acquired
+    acquired     configure -> configured; release -> available
+    configured   start -> running; configure; release -> available
+    running      stop -> configured: what is pending is delivered as cancelled before stop returns
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import itertools
-import logging
 import os
-import select
-import socket
-import subprocess
-import sys
-import threading
-import time
 import zlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indi_picam import clock
-from indi_picam.simulator import wire
 from indi_picam.simulator.faults import Faults
-from indi_picam.simulator.settings import Camera as Plugged
-from indi_picam.simulator.settings import Settings
 
 from . import configuration as configuring
 from .buffers import FrameBuffer, finish
@@ -39,38 +27,33 @@ from .casting import instance, integer
 from .configuration import CameraConfiguration, Stream
 from .controls import ControlId, ControlInfo, control_value
 from .geometry import Rectangle
+from .inbox import Inbox
 from .orientation import StreamRole
-from .pixel_format import raw_parts
+from .pixel_format import RAW
 from .request import Request
 
-_log = logging.getLogger("libcamera")
-ANSWER_S = 20.0
-"""How long the sensor's process may take to answer; far more than any of its answers takes."""
+if TYPE_CHECKING:
+    from indi_picam.simulator.settings import Camera as Plugged
+    from indi_picam.simulator.settings import Settings
+    from indi_picam.simulator.wire import Message
+
+    from .pipeline import Pipeline
 
 
 def _failure(what: str, number: int) -> RuntimeError:
-    """As pybind11 translates std::system_error."""
+    """What pybind11 makes of std::system_error."""
     return RuntimeError(f"Failed to {what}: {os.strerror(number)}")
 
 
 class Camera:
     """One camera of the CameraManager."""
 
-    def __init__(
-        self,
-        plugged: Plugged,
-        settings: Settings,
-        lock: threading.RLock,
-        announce: Callable[[Request], None],
-        listen: Callable[[int, bool], None],
-    ) -> None:
-        self._plugged, self._settings = plugged, settings
-        self._guard, self._announce, self._listen = lock, announce, listen
+    def __init__(self, plugged: Plugged, settings: Settings, inbox: Inbox) -> None:
+        self._plugged, self._settings, self._inbox = plugged, settings, inbox
         self._faults = Faults(settings.fault_file, plugged.id)
         self._state = "available"
         self._lock_fd = -1
-        self._link: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pipeline: Pipeline | None = None
         self._numbers = itertools.count(1)
         self._pending: dict[int, Request] = {}
         self._known_buffers: dict[FrameBuffer, int] = {}
@@ -80,7 +63,8 @@ class Camera:
         self._properties = camera_properties(plugged, None)
 
     @property
-    def id(self) -> str:  # noqa: D102
+    def id(self) -> str:
+        """How it is connected, and so which one it is."""
         return self._plugged.id
 
     @property
@@ -90,45 +74,34 @@ class Camera:
 
     @property
     def properties(self) -> dict[ControlId, Any]:
-        """What does not change, and ScalerCropMaximum."""
+        """What it is, and the crop of the configured mode."""
         return dict(self._properties)
 
     @property
-    def streams(self) -> set[Stream]:  # noqa: D102
+    def streams(self) -> set[Stream]:
+        """The configured streams."""
         return {configuring.bind(stream) for stream in self._configuration or ()}
 
     def __str__(self) -> str:
         return f"<libcamera.Camera '{self.id}'>"
 
-    # Taking hold of it
-
     def acquire(self) -> None:
         """Take the camera for this process; RuntimeError when anybody has it."""
+        from .pipeline import Pipeline  # subprocess and socket, which listing cameras need not pay
+
         self._faults.strike("acquire")
         if self._state != "available" or self._faults.on("busy") or not self._lock():
             raise _failure("acquire camera", errno.EBUSY)
-        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (here, there):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        root = Path(__file__).resolve().parents[4]
-        with there:
-            command = [sys.executable, "-m", "indi_picam.simulator.sensor", str(there.fileno())]
-            self._process = subprocess.Popen(
-                [*command, self.id, str(os.getpid())],
-                pass_fds=(there.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                env=os.environ | {"PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"},
-            )
-        here.setblocking(False)
-        self._link, self._state = here, "acquired"
-        self._listen(here.fileno(), True)
+        self._pipeline = Pipeline(self.id, self._heard)
+        self._inbox.listen(self._pipeline)
+        self._state = "acquired"
 
     def _lock(self) -> bool:
         directory = self._settings.run_directory
-        directory.mkdir(parents=True, exist_ok=True)
-        file = directory / f"indi_picam_simulator-{zlib.crc32(self.id.encode()):08x}.lock"
-        self._lock_fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        os.makedirs(directory, exist_ok=True)
+        name = f"indi_picam_simulator-{zlib.crc32(self.id.encode()):08x}.lock"
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._lock_fd = os.open(os.path.join(directory, name), flags, 0o666)
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -141,17 +114,14 @@ class Camera:
         self._faults.strike("release")
         if self._state == "running":
             raise _failure("release camera", errno.EBUSY)
-        if self._state == "available":
+        if self._pipeline is None:
             return
-        if self._link:
-            self._listen(self._link.fileno(), False)
-            self._link.close()
-        if self._process:
-            self._process.wait()
+        with self._inbox.lock:
+            pipeline, self._pipeline = self._pipeline, None
+            self._inbox.ignore(pipeline)
+            pipeline.close()
         os.close(self._lock_fd)
-        self._link, self._process, self._state = None, None, "available"
-
-    # Setting it up
+        self._state = "available"
 
     def generate_configuration(self, roles: list[StreamRole]) -> CameraConfiguration:
         """A configuration with a stream for each role."""
@@ -161,7 +131,7 @@ class Camera:
         """Set the camera up as a validated configuration says."""
         self._faults.strike("configure")
         instance(config, CameraConfiguration)
-        if self._state not in ("acquired", "configured"):
+        if self._pipeline is None or self._state == "running":
             raise _failure("configure camera", errno.EACCES)
         if config.validate() is not CameraConfiguration.Status.Valid:
             raise _failure("configure camera", errno.EINVAL)
@@ -173,13 +143,12 @@ class Camera:
         self._configuration, self._state = config, "configured"
         self._controls = camera_controls(self._plugged, mode)
         self._properties = camera_properties(self._plugged, mode)
-        self._tell({"do": "configure", "mode": mode.name, "hflip": hflip, "vflip": vflip})
+        message = {"do": "configure", "mode": mode.name, "hflip": hflip, "vflip": vflip}
+        self._pipeline.tell(message)
 
     def create_request(self, cookie: int = 0) -> Request:
         """A request that is told apart by its cookie."""
         return Request(integer(cookie, 64, signed=False))
-
-    # Running
 
     def start(self, controls: dict[ControlId, Any] | None = None) -> None:
         """Start the stream; the first frame is taken with these controls."""
@@ -188,141 +157,101 @@ class Camera:
             instance(key, ControlId).name: _plain(control_value(value, key.type))
             for key, value in (controls or {}).items()
         }
-        if self._state != "configured":
+        if self._pipeline is None or self._state != "configured":
             raise _failure("start camera", errno.EACCES)
-        with self._guard:
-            self._tell({"do": "start", "controls": values, "first": not self._started_before})
-            answer = self._wait_for("started", "failed")
-        if answer["event"] == "failed":
-            raise _failure("start camera", answer["errno"])
+        message = {"do": "start", "controls": values, "first": not self._started_before}
+        with self._inbox.lock:
+            answer = self._pipeline.ask(message, "started", "failed")
+        if answer["event"] != "started":
+            raise _failure("start camera", errno.EREMOTEIO)
         self._state, self._started_before = "running", True
 
     def queue_request(self, request: Request) -> None:
         """Give a request with buffers to the camera."""
         self._faults.strike("queue_request")
         instance(request, Request)
-        if self._state != "running" or request._queued or not request._buffers:
+        waits = request._queued or not request._buffers
+        if self._pipeline is None or self._state != "running" or waits:
             raise _failure("queue request", errno.EACCES)
         number = next(self._numbers)
-        new, descriptors, buffers = [], [], []
+        new, descriptors = [], []
         for stream, buffer in request._buffers.items():
             if buffer not in self._known_buffers:
                 self._known_buffers[buffer] = next(self._numbers)
                 plane = buffer.planes[0]
-                described = {"number": self._known_buffers[buffer], "length": plane.length}
-                new.append(described | {"layout": _layout(stream)})
+                new.append(_described(self._known_buffers[buffer], plane.length, stream))
                 descriptors.append(plane.fd)
-            buffers.append(self._known_buffers[buffer])
-        values = {key.name: _plain(value) for key, value in request._controls.items()}
+        message = {
+            "do": "queue",
+            "number": number,
+            "cookie": request.cookie,
+            "queued_ns": clock.monotonic_ns(),
+            "controls": {key.name: _plain(value) for key, value in request._controls.items()},
+            "buffers": [self._known_buffers[buffer] for buffer in request._buffers.values()],
+            "new": new,
+        }
         request._queued = True
         self._pending[number] = request
-        self._tell(
-            {
-                "do": "queue",
-                "number": number,
-                "cookie": request.cookie,
-                "queued_ns": clock.monotonic_ns(),
-                "controls": values,
-                "buffers": buffers,
-                "new": new,
-            },
-            tuple(descriptors),
-        )
+        self._pipeline.tell(message, tuple(descriptors))
 
     def stop(self) -> None:
         """End the stream at once; what is pending is delivered as cancelled."""
         self._faults.strike("stop")
-        if self._state != "running":
+        if self._pipeline is None or self._state != "running":
             return
-        with self._guard:
-            self._tell({"do": "stop"})
-            self._wait_for("stopped")
+        with self._inbox.lock:
+            self._pipeline.ask({"do": "stop"}, "stopped")
             self._cancel_all()
         self._state = "configured"
 
-    # What the sensor says
+    def _listen(self) -> None:
+        """Take in what the sensor has said; called by the manager, which holds the inbox's lock."""
+        self._faults.strike("get_ready_requests")
+        if self._pipeline:
+            self._pipeline.hear()
 
-    def _tell(self, message: wire.Message, descriptors: tuple[int, ...] = ()) -> None:
-        if self._link is None:
-            raise _failure("talk to camera", errno.ENODEV)
-        with contextlib.suppress(wire.Ended):
-            wire.send(self._link, message, descriptors)
+    def _heard(self, message: Message) -> None:
+        event = message["event"]
+        if event == "gone":
+            if self._pipeline:
+                self._inbox.ignore(self._pipeline)
+            self._cancel_all()
+        elif event == "timeout":
+            _say("Camera frontend has timed out!")
+            self._cancel_all()
+        elif event in ("frame", "cancelled"):
+            request = self._pending.pop(message["number"], None)
+            if request and event == "frame":
+                self._complete(request, message)
+            elif request:
+                self._cancel(request)
 
-    def _wait_for(self, *events: str) -> wire.Message:
-        if self._link is None:
-            raise _failure("talk to camera", errno.ENODEV)
-        patience = time.monotonic() + ANSWER_S
-        while True:
-            ready = select.select([self._link], [], [], patience - time.monotonic())[0]
-            try:
-                message, _ = wire.receive(self._link)
-            except (BlockingIOError, wire.Ended):
-                if ready and self._process and self._process.poll() is None:
-                    continue
-                return {"event": "failed", "errno": errno.ENODEV}
-            if message["event"] in events:
-                return message
-            self._heard(message)
-
-    def _hear_all(self) -> None:
-        """Take in everything the sensor has said, without waiting."""
-        if self._link is None:
-            return
-        while True:
-            try:
-                self._heard(wire.receive(self._link)[0])
-            except BlockingIOError:
-                return
-            except wire.Ended:
-                self._lose()
-                return
-
-    def _heard(self, message: wire.Message) -> None:
-        match message["event"]:
-            case "frame":
-                request = self._pending.pop(message["number"], None)
-                if request:
-                    self._complete(request, message)
-            case "cancelled":
-                request = self._pending.pop(message["number"], None)
-                if request:
-                    self._cancel(request)
-            case "timeout":
-                _log.error("Camera frontend has timed out!")
-                self._cancel_all()
-
-    def _complete(self, request: Request, message: wire.Message) -> None:
+    def _complete(self, request: Request, message: Message) -> None:
         metadata = message["metadata"]
-        request._metadata = metadata | {"ScalerCrop": Rectangle(*self._crop())}
+        if self._configuration:
+            crop = configuring.granted_mode(self._configuration).crop
+            request._metadata = metadata | {"ScalerCrop": Rectangle(*crop)}
         request._sequence = message["sequence"]
         request._status, request._queued = Request.Status.Complete, False
         for buffer in request._buffers.values():
             finish(buffer, message["status"], message["sequence"], metadata["SensorTimestamp"])
-        self._announce(request)
+        self._inbox.put(request)
 
     def _cancel(self, request: Request) -> None:
         request._status, request._queued = Request.Status.Cancelled, False
         for buffer in request._buffers.values():
             finish(buffer, "cancelled")
-        self._announce(request)
+        self._inbox.put(request)
 
     def _cancel_all(self) -> None:
         pending, self._pending = self._pending, {}
         for request in pending.values():
             self._cancel(request)
 
-    def _lose(self) -> None:
-        """The sensor's process is gone: nothing will come any more."""
-        if self._link:
-            self._listen(self._link.fileno(), False)
-            self._link.close()
-            self._link = None
-        self._cancel_all()
 
-    def _crop(self) -> tuple[int, int, int, int]:
-        if self._configuration is None:
-            return (0, 0, *self._plugged.sensor.array)
-        return configuring.granted_mode(self._configuration).crop
+def _say(sentence: str) -> None:
+    """libcamera's own log goes to stderr."""
+    os.write(2, f"ERROR RPI pipeline_base.cpp {sentence}\n".encode())
 
 
 def _plain(value: Any) -> Any:
@@ -334,17 +263,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _layout(stream: Stream) -> dict[str, Any]:
+def _described(number: int, length: int, stream: Stream) -> dict[str, Any]:
+    """A buffer, as the sensor's process needs to know it."""
     found = stream.configuration
     if found is None:
         raise _failure("queue request", errno.EINVAL)
     name = str(found.pixel_format)
-    parts = raw_parts(name)
-    return {
+    _, bits, packing = RAW.get(name, ("", 8, "processed"))
+    layout = {
         "format": name,
         "width": found.size.width,
         "height": found.size.height,
         "stride": found.stride,
-        "bits": parts[1] if parts else 8,
-        "packing": parts[2] if parts else "processed",
+        "bits": bits,
+        "packing": packing,
     }
+    return {"number": number, "length": length, "layout": layout}

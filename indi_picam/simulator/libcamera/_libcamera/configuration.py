@@ -15,7 +15,7 @@ from indi_picam.simulator.truth import Mode, order_after
 from .casting import instance, unsigned
 from .geometry import Size
 from .orientation import ColorSpace, Orientation, StreamRole
-from .pixel_format import BYTES, PLANAR, PROCESSED, PixelFormat, layout, raw_name, raw_parts
+from .pixel_format import BYTES, PLANAR, PROCESSED, RAW, PixelFormat, layout, raw_name
 
 if TYPE_CHECKING:
     from indi_picam.simulator.settings import Camera
@@ -38,7 +38,8 @@ class StreamFormats:
         self._formats = formats or {}
 
     @property
-    def pixel_formats(self) -> list[PixelFormat]:  # noqa: D102
+    def pixel_formats(self) -> list[PixelFormat]:
+        """All of them."""
         return [PixelFormat(name) for name in self._formats]
 
     def sizes(self, pixelformat: PixelFormat) -> list[Size]:
@@ -74,11 +75,13 @@ class StreamConfiguration:
         return self._stream
 
     @property
-    def formats(self) -> StreamFormats:  # noqa: D102
+    def formats(self) -> StreamFormats:
+        """What it can have."""
         return self._formats
 
     @property
-    def size(self) -> Size:  # noqa: D102
+    def size(self) -> Size:
+        """In pixels."""
         return self._size
 
     @size.setter
@@ -86,7 +89,8 @@ class StreamConfiguration:
         self._size = instance(value, Size)
 
     @property
-    def pixel_format(self) -> PixelFormat:  # noqa: D102
+    def pixel_format(self) -> PixelFormat:
+        """Of its buffers."""
         return self._pixel_format
 
     @pixel_format.setter
@@ -94,7 +98,8 @@ class StreamConfiguration:
         self._pixel_format = instance(value, PixelFormat)
 
     @property
-    def stride(self) -> int:  # noqa: D102
+    def stride(self) -> int:
+        """Bytes from row to row."""
         return self._stride
 
     @stride.setter
@@ -102,7 +107,8 @@ class StreamConfiguration:
         self._stride = unsigned(value)
 
     @property
-    def frame_size(self) -> int:  # noqa: D102
+    def frame_size(self) -> int:
+        """Bytes of a frame."""
         return self._frame_size
 
     @frame_size.setter
@@ -110,7 +116,8 @@ class StreamConfiguration:
         self._frame_size = unsigned(value)
 
     @property
-    def buffer_count(self) -> int:  # noqa: D102
+    def buffer_count(self) -> int:
+        """How many buffers there should be."""
         return self._buffer_count
 
     @buffer_count.setter
@@ -129,7 +136,8 @@ class SensorConfiguration:
         self._output_size = Size()
 
     @property
-    def bit_depth(self) -> int:  # noqa: D102
+    def bit_depth(self) -> int:
+        """Of the ADC."""
         return self._bit_depth
 
     @bit_depth.setter
@@ -137,7 +145,8 @@ class SensorConfiguration:
         self._bit_depth = unsigned(value)
 
     @property
-    def output_size(self) -> Size:  # noqa: D102
+    def output_size(self) -> Size:
+        """Of the mode."""
         return self._output_size
 
     @output_size.setter
@@ -176,17 +185,19 @@ class CameraConfiguration:
         return len(self._streams)
 
     @property
-    def size(self) -> int:  # noqa: D102
+    def size(self) -> int:
+        """How many streams."""
         return len(self._streams)
 
     @property
-    def empty(self) -> bool:  # noqa: D102
+    def empty(self) -> bool:
+        """Whether there is no stream."""
         return not self._streams
 
     def validate(self) -> CameraConfiguration.Status:
         """Adjust everything to what the camera can do."""
         status = CameraConfiguration.Status
-        raw = [stream for stream in self._streams if raw_parts(str(stream.pixel_format))]
+        raw = [stream for stream in self._streams if str(stream.pixel_format) in RAW]
         processed = [stream for stream in self._streams if stream not in raw]
         sensor = self.sensor_config
         if not self._streams or len(raw) > 1 or len(processed) > 2 or (sensor and not sensor.is_valid()):
@@ -194,7 +205,7 @@ class CameraConfiguration:
         if sensor:
             bits, size = sensor.bit_depth, sensor.output_size
         elif raw:
-            parts = raw_parts(str(raw[0].pixel_format))
+            parts = RAW.get(str(raw[0].pixel_format))
             bits, size = parts[1] if parts else 12, raw[0].size
         else:
             bits, size = 12, max((stream.size for stream in processed), key=lambda size: size.width)
@@ -213,7 +224,7 @@ class CameraConfiguration:
 
     def _fit_raw(self, stream: StreamConfiguration, mode: Mode) -> bool:
         before = (str(stream.pixel_format), stream.size.width, stream.size.height)
-        _, _, packing = raw_parts(before[0]) or ("", 0, "")
+        _, _, packing = RAW[before[0]]
         order = order_after(self._camera.sensor.order, *flips(self))
         bits = mode.bits
         if self._camera.platform == "pi5":

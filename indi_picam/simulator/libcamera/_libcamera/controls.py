@@ -35,23 +35,28 @@ class ControlId:
         self._type, self._size = kind, size
 
     @property
-    def id(self) -> int:  # noqa: D102
+    def id(self) -> int:
+        """Its number."""
         return self._number
 
     @property
-    def name(self) -> str:  # noqa: D102
+    def name(self) -> str:
+        """Its name, without vendor."""
         return self._name
 
     @property
-    def vendor(self) -> str:  # noqa: D102
+    def vendor(self) -> str:
+        """``libcamera``, ``draft`` or ``rpi``."""
         return self._vendor
 
     @property
-    def type(self) -> ControlType:  # noqa: D102
+    def type(self) -> ControlType:
+        """Of its value or of each element."""
         return self._type
 
     @property
-    def isArray(self) -> bool:  # noqa: N802, D102
+    def isArray(self) -> bool:
+        """Whether it has several elements."""
         return self._size != 0
 
     @property
@@ -74,19 +79,23 @@ class ControlInfo:
         self._min, self._max, self._default, self._values = low, high, default, values
 
     @property
-    def min(self) -> Any:  # noqa: D102
+    def min(self) -> Any:
+        """The least value."""
         return self._min
 
     @property
-    def max(self) -> Any:  # noqa: D102
+    def max(self) -> Any:
+        """The greatest value."""
         return self._max
 
     @property
-    def default(self) -> Any:  # noqa: D102
+    def default(self) -> Any:
+        """The value when nothing was set; None where there is none."""
         return self._default
 
     @property
-    def values(self) -> list[Any]:  # noqa: D102
+    def values(self) -> list[Any]:
+        """All values, where they are few."""
         return list(self._values)
 
     def __str__(self) -> str:
@@ -100,8 +109,9 @@ ANY_SIZE = (1 << 64) - 1
 _B, _I, _L, _F = ControlType.Bool, ControlType.Integer32, ControlType.Integer64, ControlType.Float
 _S, _R, _Z = ControlType.String, ControlType.Rectangle, ControlType.Size
 
-# name: (number, type, array size, enumerators as "Name Name=value")
-_CORE: dict[str, tuple[int, ControlType, int, str]] = {
+_Table = dict[str, tuple[int, ControlType, int, str]]
+# name: (number, type, array size, enumerators in their order)
+_CORE: _Table = {
     "AeEnable": (1, _B, 0, ""),
     "AeState": (2, _I, 0, "Idle Searching Converged"),
     "AeMeteringMode": (3, _I, 0, "CentreWeighted Spot Matrix Custom"),
@@ -144,14 +154,14 @@ _CORE: dict[str, tuple[int, ControlType, int, str]] = {
     "HdrMode": (43, _I, 0, "Off MultiExposureUnmerged MultiExposure SingleExposure Night"),
     "FrameWallClock": (47, _L, 0, ""),
 }
-_DRAFT: dict[str, tuple[int, ControlType, int, str]] = {
+_DRAFT: _Table = {
     "NoiseReductionMode": (10002, _I, 0, "Off Fast HighQuality Minimal ZSL"),
 }
-_RPI: dict[str, tuple[int, ControlType, int, str]] = {
+_RPI: _Table = {
     "StatsOutputEnable": (20001, _B, 0, ""),
     "ScalerCrops": (20003, _R, ANY_SIZE, ""),
 }
-_PROPERTIES: dict[str, tuple[int, ControlType, int, str]] = {
+_PROPERTIES: _Table = {
     "Location": (1, _I, 0, "Front Back External"),
     "Rotation": (2, _I, 0, ""),
     "Model": (3, _S, 0, ""),
@@ -162,33 +172,51 @@ _PROPERTIES: dict[str, tuple[int, ControlType, int, str]] = {
     "SensorSensitivity": (9, _F, 0, ""),
     "SystemDevices": (10, _L, ANY_SIZE, ""),
 }
-_DRAFT_PROPERTIES: dict[str, tuple[int, ControlType, int, str]] = {
+_DRAFT_PROPERTIES: _Table = {
     "ColorFilterArrangement": (10001, _I, 0, "RGGB GRBG GBRG BGGR RGB MONO"),
 }
 
 
-def _fill(holder: type, table: dict[str, tuple[int, ControlType, int, str]], vendor: str) -> None:
-    for name, (number, kind, size, enumerators) in table.items():
+
+class _Names(type):
+    """A class whose enumerations are made when first asked for: twenty of them cost 8 ms, and few are used."""
+
+    _table: _Table
+
+    def __getattr__(cls, name: str) -> Any:
+        row = cls._table.get(name.removesuffix("Enum"))
+        if row is None or not name.endswith("Enum") or not row[3]:
+            raise AttributeError(name)
+        members = [(text, value) for value, text in enumerate(row[3].split())]
+        made = enum.IntEnum(name, members)
+        setattr(cls, name, made)
+        return made
+
+    def __dir__(cls) -> list[str]:
+        enumerations = [f"{name}Enum" for name, row in cls._table.items() if row[3]]
+        return [*type.__dir__(cls), *enumerations]
+
+
+def _fill(holder: _Names, table: _Table, vendor: str) -> None:
+    holder._table = table
+    for name, (number, kind, size, _) in table.items():
         setattr(holder, name, ControlId(number, name, vendor, kind, size))
-        if enumerators:
-            names = [(text, index) for index, text in enumerate(enumerators.split())]
-            setattr(holder, f"{name}Enum", enum.IntEnum(f"{name}Enum", names))
 
 
-class controls:  # noqa: N801
+class controls(metaclass=_Names):
     """Every control by its name."""
 
-    class draft:  # noqa: N801
+    class draft(metaclass=_Names):
         """Controls that are not yet settled."""
 
-    class rpi:  # noqa: N801
+    class rpi(metaclass=_Names):
         """Controls of Raspberry Pi cameras alone."""
 
 
-class properties:  # noqa: N801
+class properties(metaclass=_Names):
     """Every property by its name."""
 
-    class draft:  # noqa: N801
+    class draft(metaclass=_Names):
         """Properties that are not yet settled."""
 
 

@@ -14,7 +14,8 @@ class Size:
         self._width, self._height = unsigned(width), unsigned(height)
 
     @property
-    def width(self) -> int:  # noqa: D102
+    def width(self) -> int:
+        """In pixels."""
         return self._width
 
     @width.setter
@@ -22,7 +23,8 @@ class Size:
         self._width = unsigned(value)
 
     @property
-    def height(self) -> int:  # noqa: D102
+    def height(self) -> int:
+        """In pixels."""
         return self._height
 
     @height.setter
@@ -68,7 +70,8 @@ class Rectangle:
         self._size = Size(size.width, size.height)
 
     @property
-    def x(self) -> int:  # noqa: D102
+    def x(self) -> int:
+        """Of the left edge."""
         return self._x
 
     @x.setter
@@ -76,7 +79,8 @@ class Rectangle:
         self._x = integer(value)
 
     @property
-    def y(self) -> int:  # noqa: D102
+    def y(self) -> int:
+        """Of the top edge."""
         return self._y
 
     @y.setter
@@ -84,7 +88,8 @@ class Rectangle:
         self._y = integer(value)
 
     @property
-    def width(self) -> int:  # noqa: D102
+    def width(self) -> int:
+        """In pixels."""
         return self._size.width
 
     @width.setter
@@ -92,7 +97,8 @@ class Rectangle:
         self._size.width = value
 
     @property
-    def height(self) -> int:  # noqa: D102
+    def height(self) -> int:
+        """In pixels."""
         return self._size.height
 
     @height.setter

@@ -67,32 +67,40 @@ class Transform:
 class ColorSpace:
     """Primaries, transfer function, encoding and range; also made as a copy of another one."""
 
-    class Primaries(enum.Enum):  # noqa: D106
+    class Primaries(enum.Enum):
+        """What the colours are."""
+
         Raw = 0
         Smpte170m = 1
         Rec709 = 2
         Rec2020 = 3
 
-    class TransferFunction(enum.Enum):  # noqa: D106
+    class TransferFunction(enum.Enum):
+        """How light becomes a number."""
+
         Linear = 0
         Srgb = 1
         Rec709 = 2
 
-    class YcbcrEncoding(enum.Enum):  # noqa: D106
+    class YcbcrEncoding(enum.Enum):
+        """How colours become differences."""
+
         Null = 0
         Rec601 = 1
         Rec709 = 2
         Rec2020 = 3
 
-    class Range(enum.Enum):  # noqa: D106
+    class Range(enum.Enum):
+        """Whether all numbers are used."""
+
         Full = 0
         Limited = 1
 
     def __init__(
         self,
         primaries: ColorSpace.Primaries | ColorSpace,
-        transferFunction: ColorSpace.TransferFunction | None = None,  # noqa: N803
-        ycbcrEncoding: ColorSpace.YcbcrEncoding | None = None,  # noqa: N803
+        transferFunction: ColorSpace.TransferFunction | None = None,
+        ycbcrEncoding: ColorSpace.YcbcrEncoding | None = None,
         range: ColorSpace.Range | None = None,
     ) -> None:
         if isinstance(primaries, ColorSpace):
@@ -118,27 +126,33 @@ class ColorSpace:
         )
 
     @staticmethod
-    def Raw() -> ColorSpace:  # noqa: N802, D102
+    def Raw() -> ColorSpace:
+        """The colour space of that name."""
         return ColorSpace._named("Raw", "Linear", "Null", "Full")
 
     @staticmethod
-    def Srgb() -> ColorSpace:  # noqa: N802, D102
+    def Srgb() -> ColorSpace:
+        """The colour space of that name."""
         return ColorSpace._named("Rec709", "Srgb", "Null", "Full")
 
     @staticmethod
-    def Sycc() -> ColorSpace:  # noqa: N802, D102
+    def Sycc() -> ColorSpace:
+        """The colour space of that name."""
         return ColorSpace._named("Rec709", "Srgb", "Rec601", "Full")
 
     @staticmethod
-    def Smpte170m() -> ColorSpace:  # noqa: N802, D102
+    def Smpte170m() -> ColorSpace:
+        """The colour space of that name."""
         return ColorSpace._named("Smpte170m", "Rec709", "Rec601", "Limited")
 
     @staticmethod
-    def Rec709() -> ColorSpace:  # noqa: N802, D102
+    def Rec709() -> ColorSpace:
+        """The colour space of that name."""
         return ColorSpace._named("Rec709", "Rec709", "Rec709", "Limited")
 
     @staticmethod
-    def Rec2020() -> ColorSpace:  # noqa: N802, D102
+    def Rec2020() -> ColorSpace:
+        """The colour space of that name."""
         return ColorSpace._named("Rec2020", "Rec709", "Rec2020", "Limited")
 
     def __str__(self) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
-# fourcc of drm_fourcc.h; raw formats get theirs from libcamera's formats.yaml, where only names are needed.
+# fourcc of drm_fourcc.h, of the formats that have one there.
 _FOURCC = {
     "RGB888": "RG24",
     "BGR888": "BG24",
@@ -21,53 +18,21 @@ _FOURCC = {
     "VYUY": "VYUY",
     "R8": "R8  ",
 }
-_RAW = re.compile(r"^(?:S?(RGGB|BGGR|GRBG|GBRG)|R|MONO)(\d+)?(?:_(CSI2P|PISP_COMP1))?$")
-BYTES = {"RGB888": 3, "BGR888": 3, "XRGB8888": 4, "XBGR8888": 4, "YUYV": 2, "YVYU": 2, "UYVY": 2, "VYUY": 2}
+BYTES = {
+    "RGB888": 3,
+    "BGR888": 3,
+    "XRGB8888": 4,
+    "XBGR8888": 4,
+    "YUYV": 2,
+    "YVYU": 2,
+    "UYVY": 2,
+    "VYUY": 2,
+}
 """Bytes per pixel of the one-plane formats of the processed streams."""
 PLANAR = frozenset({"YUV420", "YVU420", "NV12", "NV21"})
 """Formats with colour at half size behind the luminance."""
 PROCESSED = (*BYTES, *sorted(PLANAR))
 """Every format the processed streams offer."""
-
-
-class PixelFormat:
-    """A pixel format, by its name; an unknown name gives the invalid format."""
-
-    def __init__(self, name: str | int | None = None, modifier: int = 0) -> None:
-        if isinstance(name, int):
-            text = name.to_bytes(4, "little").decode("latin-1")
-            name = next((key for key, code in _FOURCC.items() if code == text), None)
-        elif not (name is None or isinstance(name, str)):
-            raise TypeError(f"incompatible constructor arguments for PixelFormat: {name!r}")
-        known = name is not None and (name in _FOURCC or _RAW.match(name) is not None)
-        self._name = name if known and name is not None else "<INVALID>"
-
-    @property
-    def fourcc(self) -> int:
-        """The four characters as a number; 0 where this stand-in has no need to know them."""
-        return int.from_bytes(_FOURCC.get(self._name, "\0\0\0\0").encode(), "little")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, PixelFormat) and self._name == other._name
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __str__(self) -> str:
-        return self._name
-
-    def __repr__(self) -> str:
-        return f"libcamera.PixelFormat('{self._name}')"
-
-
-def raw_parts(name: str) -> tuple[str, int, str] | None:
-    """(order or ``MONO``, bits, packing) of a raw format; None for others. PISP_COMP1 stands for 16 bits."""
-    found = _RAW.match(name)
-    if not found:
-        return None
-    order, bits, packing = found.groups()
-    if not bits and packing != "PISP_COMP1":
-        return None
-    return order or "MONO", int(bits or 16), packing or ""
 
 
 def raw_name(order: str, bits: int, packing: str) -> str:
@@ -78,15 +43,51 @@ def raw_name(order: str, bits: int, packing: str) -> str:
     return f"{start}{bits}" + (f"_{packing}" if packing and bits > 8 else "")
 
 
+RAW = {
+    raw_name(order, bits, packing): (order, bits, packing if bits > 8 else "")
+    for order in ("RGGB", "GRBG", "GBRG", "BGGR", "MONO")
+    for packing, depths in (("", (8, 10, 12, 16)), ("CSI2P", (10, 12)), ("PISP_COMP1", (16,)))
+    for bits in depths
+}
+"""(Bayer order or ``MONO``, bits, packing) of every raw format; PISP_COMP1 stands for 16 bits."""
+
+
+class PixelFormat:
+    """A pixel format, by its name or its four characters; an unknown one gives the invalid format."""
+
+    def __init__(self, name: str | int | None = None, modifier: int = 0) -> None:
+        if isinstance(name, int):
+            text = name.to_bytes(4, "little").decode("latin-1")
+            name = next((key for key, code in _FOURCC.items() if code == text), None)
+        elif not (name is None or isinstance(name, str)):
+            raise TypeError(f"incompatible constructor arguments for PixelFormat: {name!r}")
+        self._name = name if name in RAW or name in _FOURCC else "<INVALID>"
+
+    @property
+    def fourcc(self) -> int:
+        """The four characters as a number; 0 for raw formats, of which nothing here needs it."""
+        return int.from_bytes(_FOURCC.get(str(self._name), "\0\0\0\0").encode(), "little")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PixelFormat) and self._name == other._name
+
+    __hash__ = None  # type: ignore[assignment]  # as pybind11 does where == is defined
+
+    def __str__(self) -> str:
+        return str(self._name)
+
+    def __repr__(self) -> str:
+        return f"libcamera.PixelFormat('{self._name}')"
+
+
 def layout(name: str, width: int, height: int, stride: int, align: int) -> tuple[int, int]:
-    """(stride, size of the frame in bytes); ``stride`` is what was asked, 0 for the least, rounded up to ``align``."""
+    """(stride, bytes of a frame); ``stride`` is what was asked, 0 for the least, rounded up to ``align``."""
 
     def aligned(least: int) -> int:
         return -(-max(least, stride) // align) * align
 
-    raw: Any = raw_parts(name)
-    if raw:
-        _, bits, packing = raw
+    if name in RAW:
+        _, bits, packing = RAW[name]
         if packing == "CSI2P":
             least = -(-width * bits // 8)
         else:

@@ -37,23 +37,28 @@ class Request:
         self._buffers[stream] = instance(buffer, FrameBuffer)
 
     @property
-    def status(self) -> Request.Status:  # noqa: D102
+    def status(self) -> Request.Status:
+        """Pending, complete or cancelled."""
         return self._status
 
     @property
-    def buffers(self) -> dict[Stream, FrameBuffer]:  # noqa: D102
+    def buffers(self) -> dict[Stream, FrameBuffer]:
+        """By stream."""
         return dict(self._buffers)
 
     @property
-    def cookie(self) -> int:  # noqa: D102
+    def cookie(self) -> int:
+        """As it was created."""
         return self._cookie
 
     @property
-    def sequence(self) -> int:  # noqa: D102
+    def sequence(self) -> int:
+        """Number of the frame it got."""
         return self._sequence
 
     @property
-    def has_pending_buffers(self) -> bool:  # noqa: D102
+    def has_pending_buffers(self) -> bool:
+        """Whether the camera has it."""
         return self._queued
 
     def set_control(self, id: ControlId, value: Any) -> None:

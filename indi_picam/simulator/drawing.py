@@ -1,0 +1,71 @@
+"""Buffers of the process that uses the camera, and frames on their way into them.
+
+Called by the sensor's process. A frame is drawn while it is exposed, in steps short enough to keep every appointment between
+them. Knows nothing of when frames are due.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .layouts import Layout, draw_processed, draw_raw, fill_padding
+from .picture import Exposure, Picture
+from .stream import Asked, Frame
+
+
+class Buffer:
+    """A buffer of the other process, mapped here; takes over the descriptor."""
+
+    def __init__(self, descriptor: int, length: int, layout: Layout) -> None:
+        self.layout = layout
+        # Populated in one go: 24.7 MB page by page would make the first frame late.
+        flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+        self._map = mmap.mmap(descriptor, length, flags=flags)
+        os.close(descriptor)
+        self.bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)
+        fill_padding(self.bytes, layout, np.random.default_rng(7))
+
+
+class Drawing:
+    """One frame being drawn into the buffers of the request that gets it."""
+
+    def __init__(
+        self,
+        frame: Frame,
+        asked: Asked,
+        exposure: Exposure,
+        picture: Picture,
+        buffers: Sequence[Buffer],
+    ) -> None:
+        self._frame, self._asked, self.exposure = frame, asked, exposure
+        self._steps = _draw(picture, exposure, buffers)
+        self.finished = False
+
+    def is_of(self, frame: Frame, asked: Asked) -> bool:
+        """Whether this is that frame for that request."""
+        return self._frame is frame and self._asked is asked
+
+    def step(self) -> None:
+        """Draw a little more."""
+        self.finished = next(self._steps, self) is self
+
+    def finish(self) -> None:
+        """Draw all the rest."""
+        while not self.finished:
+            self.step()
+
+
+def _draw(picture: Picture, exposure: Exposure, buffers: Sequence[Buffer]) -> Iterator[None]:
+    raw = next((buffer for buffer in buffers if buffer.layout.packing != "processed"), None)
+    if raw is None:
+        return
+    yield from draw_raw(picture, exposure, raw.bytes, raw.layout)
+    for buffer in buffers:
+        if buffer is not raw:
+            yield
+            draw_processed(raw.bytes, raw.layout, buffer.bytes, buffer.layout)
