@@ -57,7 +57,7 @@ class Child:
             self.exited.set_result(self._process.wait())
 
     def kill(self) -> None:
-        """Ends it by force; ``exited`` tells when it has."""
+        """Ends it by force if it still runs; ``exited`` tells when it has ended."""
         self._process.kill()
 
     async def ends_within(self, limit_s: float) -> bool:

@@ -82,9 +82,9 @@ class PiCamera:
         self.layout: RawLayout
         properties = self._picam2.camera_properties
         self.sensor: Sensor = sensor_named(str(properties.get("Model", "")))
-        self.facts = self._camera_facts(camera_id, properties)
+        self.facts = self._camera_facts(properties)
 
-    def _camera_facts(self, camera_id: str, properties: dict[str, Any]) -> CameraFacts:
+    def _camera_facts(self, properties: dict[str, Any]) -> CameraFacts:
         limits: dict[SensorMode, int] = {}
         for bits, size, unpacked, exposures in _raw_modes(self._picam2):
             mode = SensorMode(*size, bits)
@@ -100,7 +100,7 @@ class PiCamera:
         modes = sorted(limits, key=lambda mode: (mode.width * mode.height, mode.bits), reverse=True)
         largest = (modes[0].width, modes[0].height)
         return CameraFacts(
-            camera_id=camera_id,
+            camera_id=str(self._picam2.camera.id),
             model=str(properties.get("Model", "unknown")),
             pixel_size_um=self._pixel_size_um(1, 1),
             pixel_array=_pair(properties.get("PixelArraySize")) or largest,
@@ -201,9 +201,15 @@ class PiCamera:
         )
 
     def start(self, facts: ModeFacts, settings: Settings) -> None:
-        """Starts the sensor; its first frame has these settings already."""
+        """Starts the sensor; its first frame has these settings already. Raises CameraFault."""
         self._picam2.set_controls(self._controls(facts, settings))
-        self._picam2.start()
+        try:
+            self._picam2.start()
+        except (RuntimeError, OSError) as error:
+            raise CameraFault(
+                f"The sensor does not start ({error}): check the camera's cable and power.",
+                retry=True,
+            ) from error
 
     def change(self, facts: ModeFacts, settings: Settings) -> None:
         """Sends other settings to the running sensor, with the next request that is queued."""

@@ -112,7 +112,11 @@ class RemoteCamera:
         self._socket = ours
         asyncio.get_running_loop().add_reader(ours, self._readable)
         self._process.exited.add_done_callback(lambda _: self._readable())
-        facts = (await self._ask(Open(self._camera_id), Opened, OPEN_S)).facts
+        try:
+            facts = (await self._ask(Open(self._camera_id), Opened, OPEN_S)).facts
+        except CameraFault:
+            await self.close()
+            raise
         self._heard(FIRST_BEAT_S)
         return facts
 
@@ -334,8 +338,8 @@ async def list_cameras(*, module_path: str | None) -> tuple[CameraId, ...]:
         ) from error
     finally:
         os.close(reading)
-        if not listing.exited.done():
-            listing.kill()
+        listing.kill()
+        await listing.ends_within(CLOSE_S)
     if "fault" in answer:
         raise CameraFault(answer["fault"], retry=False)
     return tuple(CameraId(camera["id"], camera["model"]) for camera in answer["cameras"])

@@ -63,6 +63,8 @@ class _Take:
     """When the exposure of the next frame begins, until that has been told."""
     memory: int | None = None
     skipped: int = 0
+    refusal: str = "none came"
+    """Why the last frame was not accepted."""
     last: Metadata | None = None
     """Of the last accepted frame."""
 
@@ -162,6 +164,7 @@ class FrameTaker:
         reason = ways.refusal(take.settings, take.requested_ns, got, self._camera.sensor, facts)
         if reason is not None or not capture.good:
             take.skipped += 1
+            take.refusal = f"the last one was {reason or 'marked as bad'}"
             self._camera.ask()
             return
         if take.left > AHEAD and take.way is Way.FREE_RUNNING:
@@ -254,8 +257,8 @@ class FrameTaker:
             take.began_ns = None
         if take is not None and now > take.deadline:
             raise CameraFault(
-                "No frame came from the camera in time: it has stalled; check its cable and power"
-                " supply.",
+                f"The camera gave no frame as asked for in time ({take.refusal}): check its cable"
+                " and power supply.",
                 retry=True,
             )
         if now > self._stop_at:

@@ -88,7 +88,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 def request_of(mode: ModeFacts | SensorMode, exposure_us: int, **options: Any) -> FrameRequest:
     """A request for a whole frame at gain 2, unless the options say otherwise."""
     sensor_mode = mode.mode if isinstance(mode, ModeFacts) else mode
-    wanted = {"roi": sensor_mode.full_frame, "gain": 2.0} | options
+    wanted: dict[str, Any] = {"roi": sensor_mode.full_frame, "gain": 2.0} | options
     return FrameRequest(mode=sensor_mode, exposure_us=exposure_us, **wanted)
 
 
@@ -108,7 +108,9 @@ def true_pixels(
     """What the stored pixels of a logged frame must be, from the simulation's truth."""
     bits = bench.settings.cameras[0].sensor.mode(logged["mode"]).bits
     adc = truth.render(logged, bench.settings).astype(np.int64)
-    values = adc[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width] << (16 - bits if scaled else 0)
+    values = adc[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width] << (
+        16 - bits if scaled else 0
+    )
     height, width = roi.height // binning, roi.width // binning
     cells = values[: height * binning, : width * binning]
     summed = cells.reshape(height, binning, width, binning).sum(axis=(1, 3))

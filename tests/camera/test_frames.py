@@ -1,4 +1,4 @@
-"""Frames of every sensor, pixel by pixel and moment by moment, held to what the sensor really did."""
+"""Frames of every sensor, pixel by pixel and moment by moment, held to its own log."""
 
 from __future__ import annotations
 

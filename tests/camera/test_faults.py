@@ -1,0 +1,383 @@
+"""Aborts at any moment, and all that goes wrong below the driver: noticed, told, survived."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from indi_picam.camera import remote as remote_module
+from indi_picam.camera.modes import CameraFault, FrameRequest, Roi, SensorMode, Way
+from indi_picam.camera.remote import RemoteCamera, list_cameras
+
+from .conftest import MODULE_PATH, Bench, request_of, run, take, take_one
+
+SMALL = SensorMode(1332, 990, 10)
+IMX290 = SensorMode(1280, 720, 12)
+TINY = Roi(0, 0, 16, 16)
+
+
+def worker_pid(camera: RemoteCamera) -> int:
+    assert camera._process is not None
+    return camera._process.pid
+
+
+async def in_mid_exposure(camera: RemoteCamera, request: FrameRequest) -> asyncio.Task[int]:
+    """A take whose exposure has just begun; its result is the number of frames."""
+    begun = asyncio.Event()
+
+    async def taking() -> int:
+        frames = [f async for f in camera.take(request, lambda _: begun.set())]
+        for frame in frames:
+            os.close(frame.memory)
+        return len(frames)
+
+    task = asyncio.create_task(taking())
+    await asyncio.wait([task, asyncio.create_task(begun.wait())], return_when="FIRST_COMPLETED")
+    return task
+
+
+@pytest.mark.parametrize(
+    ("sensor", "mode", "way"),
+    [
+        ("imx477", SMALL, Way.RESTART),
+        ("imx290", IMX290, Way.PRIMER),
+        ("imx290", IMX290, Way.FREE_RUNNING),
+    ],
+)
+def test_abort_ends_a_take_at_any_moment(
+    bench: Bench, sensor: str, mode: SensorMode, way: Way
+) -> None:
+    bench.plug(sensor)
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            request = request_of(await camera.configure(mode), 200_000, way=way, roi=TINY)
+            await take_one(camera, request)
+            for moment_ms in (0, 1, 5, 15, 30, 35, 40, 60, 100, 140, 180, 220, 235, 245, 260):
+                task = asyncio.create_task(take(camera, request))
+                await asyncio.sleep(moment_ms / 1000)
+                started = time.monotonic()
+                await camera.abort()
+                assert time.monotonic() - started < 0.2
+                assert camera.alive
+                for frame in await task:
+                    os.close(frame.memory)
+            await camera.abort()
+            facts = await take_one(camera, request)
+            assert bench.logged(facts)["status"] == "success"
+
+    run(body())
+
+
+def test_abort_ends_a_run_of_frames_and_the_next_take_gets_none_of_them(bench: Bench) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            granted = await camera.configure(SMALL)
+            frames = 0
+            async for frame in camera.take(request_of(granted, 20_000, count=1000)):
+                os.close(frame.memory)
+                frames += 1
+                if frames == 5:
+                    await camera.abort()
+            assert frames == 5
+            facts = await take_one(camera, request_of(granted, 20_000, gain=7.0))
+            assert facts.gain == pytest.approx(7.0, rel=0.01)
+
+    run(body())
+
+
+def test_a_consumer_that_breaks_off_stops_the_camera(bench: Bench) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            granted = await camera.configure(SMALL)
+            frames = camera.take(request_of(granted, 20_000, count=1000))
+            os.close((await anext(frames)).memory)
+            await frames.aclose()  # type: ignore[attr-defined]
+            await camera.abort()
+            taken = len(bench.log())
+            await take_one(camera, request_of(granted, 20_000))
+            assert len(bench.log()) - taken < 10
+
+    run(body())
+
+
+@pytest.mark.parametrize(
+    ("signal_number", "limit_s", "sentence"),
+    [(signal.SIGKILL, 0.3, "ended unexpectedly"), (signal.SIGSTOP, 1.5, "hangs")],
+)
+def test_a_dead_or_stopped_worker_is_noticed_and_replaced(
+    bench: Bench, signal_number: int, limit_s: float, sentence: str
+) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            request = request_of(await camera.configure(SMALL), 30_000_000)
+            task = await in_mid_exposure(camera, request)
+            started = time.monotonic()
+            os.kill(worker_pid(camera), signal_number)
+            with pytest.raises(CameraFault, match=sentence) as fault:
+                await task
+            assert fault.value.retry
+            assert time.monotonic() - started < limit_s
+            assert not camera.alive
+            await camera.open()
+            await camera.configure(SMALL)
+            await take_one(camera, request_of(SMALL, 10_000))
+
+    run(body())
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
+def test_an_idle_worker_that_goes_is_told_to_on_lost(bench: Bench, signal_number: int) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            lost: asyncio.Future[CameraFault] = asyncio.get_running_loop().create_future()
+            camera.on_lost = lost.set_result
+            os.kill(worker_pid(camera), signal_number)
+            assert (await asyncio.wait_for(lost, 2)).retry
+            with pytest.raises(CameraFault):
+                await camera.configure(SMALL)
+
+    run(body())
+
+
+@pytest.mark.parametrize("call", ["configure", "start", "queue_request", "exposure"])
+def test_a_worker_that_dies_in_any_call_is_replaced(bench: Bench, call: str) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            bench.fault(f"die = {call}")
+            with pytest.raises(CameraFault, match="ended unexpectedly") as fault:
+                await camera.configure(SMALL)
+                await take_one(camera, request_of(SMALL, 300_000))
+            assert fault.value.retry
+            await camera.open()
+            await take_one(camera, request_of(SMALL, 10_000))
+
+    run(body())
+
+
+@pytest.mark.parametrize("call", ["acquire", "configure", "start", "get_ready_requests", "stop"])
+def test_a_worker_that_hangs_in_any_call_is_replaced(
+    bench: Bench, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.plug("imx477")
+    monkeypatch.setattr(remote_module, "OPEN_S", 1.5)
+    monkeypatch.setattr(remote_module, "CONFIGURE_S", 0.7)
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            bench.fault(f"hang = {call}")
+            with pytest.raises(CameraFault, match=r"hangs|did not answer") as fault:
+                if call == "acquire":
+                    await camera.open()
+                await camera.configure(SMALL)
+                await take_one(camera, request_of(SMALL, 20_000))
+                await take_one(camera, request_of(SMALL, 20_000, gain=3.0))
+            assert fault.value.retry
+            await camera.open()
+            await camera.configure(SMALL)
+            await take_one(camera, request_of(SMALL, 10_000))
+
+    run(body())
+
+
+def test_a_worker_that_hangs_in_an_abort_is_killed_in_time(bench: Bench) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            lost: list[CameraFault] = []
+            camera.on_lost = lost.append
+            task = await in_mid_exposure(camera, request_of(SMALL, 5_000_000))
+            bench.fault("hang = stop")
+            started = time.monotonic()
+            await camera.abort()
+            assert time.monotonic() - started < 0.3
+            assert await task == 0
+            assert not camera.alive
+            assert [fault.retry for fault in lost] == [True]
+
+    run(body())
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("stalled = yes", "none came"),
+        ("bad_frames = yes", "none came"),
+        ("unplugged = yes", "does not start"),
+    ],
+)
+def test_a_sensor_without_frames_is_told_after_its_own_limit(
+    bench: Bench, fault: str, sentence: str
+) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            await camera.configure(SMALL)
+            bench.fault(fault)
+            started = time.monotonic()
+            with pytest.raises(CameraFault, match=sentence) as raised:
+                await take_one(camera, request_of(SMALL, 100_000))
+            assert raised.value.retry
+            assert time.monotonic() - started < 3
+            bench.fault("")
+            await camera.open()
+            await take_one(camera, request_of(SMALL, 10_000))
+
+    run(body())
+
+
+def test_a_sensor_that_stalls_in_mid_run_is_told(bench: Bench) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            frames = 0
+            with pytest.raises(CameraFault, match="none came"):
+                async for frame in camera.take(request_of(SMALL, 20_000, count=500)):
+                    os.close(frame.memory)
+                    frames += 1
+                    if frames == 10:
+                        bench.fault("stalled = yes")
+            assert 10 <= frames < 40
+
+    run(body())
+
+
+def test_too_little_contiguous_memory_is_told_with_the_remedy(bench: Bench) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        bench.fault("no_memory = yes")
+        async with bench.camera() as camera:
+            facts = await camera.open()  # the modes are known all the same
+            assert facts.modes[0].name == "4056x3040_12"
+            assert set(facts.exposure_max_us) == {0}
+            with pytest.raises(CameraFault, match=r"config\.txt") as fault:
+                await camera.configure(facts.modes[0])
+            assert not fault.value.retry
+            bench.fault("")
+            await camera.configure(facts.modes[-1])
+            await take_one(camera, request_of(facts.modes[-1], 10_000))
+
+    run(body())
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [("busy = yes", "held by another program"), ("unplugged = yes", "finds no camera")],
+)
+def test_a_camera_that_cannot_be_opened_is_told(bench: Bench, fault: str, sentence: str) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        lost: list[CameraFault] = []
+        camera = RemoteCamera(bench.camera_id, module_path=MODULE_PATH)
+        camera.on_lost = lost.append
+        bench.fault(fault)
+        with pytest.raises(CameraFault, match=sentence) as raised:
+            await camera.open()
+        assert not raised.value.retry
+        assert not camera.alive
+        bench.fault("")
+        await camera.open()
+        await camera.close()
+        assert not lost
+
+    run(body())
+
+
+def test_a_second_hold_on_the_same_camera_is_told_that_it_is_busy(bench: Bench) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        async with bench.camera() as first:
+            second = RemoteCamera(bench.camera_id, module_path=MODULE_PATH)
+            with pytest.raises(CameraFault, match="held by another program"):
+                await second.open()
+            await second.close()
+            await first.close()
+            await second.open()
+            await second.close()
+
+    run(body())
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda: list_cameras(module_path=None), lambda: RemoteCamera("any", module_path=None).open()],
+)
+def test_missing_libcamera_is_told_with_the_package_to_install(
+    bench: Bench, ask: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+
+    async def body() -> None:
+        with pytest.raises(CameraFault, match="apt install python3-libcamera") as fault:
+            await ask()  # type: ignore[misc]
+        assert not fault.value.retry
+
+    run(body())
+
+
+def test_nothing_is_left_behind_when_the_driver_is_killed(bench: Bench, tmp_path: Path) -> None:
+    bench.plug("imx477")
+    script = tmp_path / "driver.py"
+    script.write_text(
+        "import asyncio, os, signal\n"
+        "from indi_picam.camera.modes import FrameRequest, SensorMode\n"
+        "from indi_picam.camera.remote import RemoteCamera\n"
+        "async def main():\n"
+        f"    camera = RemoteCamera({bench.camera_id!r}, module_path={MODULE_PATH!r})\n"
+        "    await camera.open()\n"
+        "    print(camera._process.pid, flush=True)\n"
+        "    mode = SensorMode(1332, 990, 10)\n"
+        "    request = FrameRequest(mode, 60_000_000, 1.0, mode.full_frame)\n"
+        "    async for _ in camera.take(request, lambda _: os.kill(os.getpid(), signal.SIGKILL)):\n"
+        "        pass\n"
+        "asyncio.run(main())\n"
+    )
+    driver = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    worker = psutil.Process(int(driver.stdout.readline()))
+    family = [worker, *worker.children(recursive=True)]
+    driver.stdout.close()
+    assert driver.wait() == -signal.SIGKILL
+    _, alive = psutil.wait_procs(family, timeout=2)
+    assert not alive
+
+
+def test_the_worker_has_nothing_of_the_drivers_but_its_own_socket(bench: Bench) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        with open("/dev/zero") as ours:
+            os.set_inheritable(ours.fileno(), True)
+            async with bench.camera() as camera:
+                files = Path(f"/proc/{worker_pid(camera)}/fd")
+                targets = {int(file.name): os.readlink(file) for file in files.iterdir()}
+        assert targets[0] == "/dev/null"
+        assert targets[1] == targets[2] == os.readlink("/proc/self/fd/2")
+        assert "/dev/zero" not in targets.values()
+
+    run(body())
