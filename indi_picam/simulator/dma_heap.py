@@ -1,8 +1,9 @@
-"""A dma-heap without a kernel's: memfds handed out by ``os.open`` and ``fcntl.ioctl`` for exactly its paths and requests.
+"""A dma-heap without a kernel's: memfds, by ``os.open`` and ``fcntl.ioctl`` of its own paths.
 
-picamera2 allocates the buffers of its requests itself, from /dev/dma_heap. So that all of its code really runs, two
-functions of the standard library are wrapped; everything but these two paths and three requests goes through untouched.
-Installed once, when ``libcamera`` is imported. Numbers from linux/dma-heap.h and linux/dma-buf.h.
+picamera2 allocates the buffers of its requests itself, from /dev/dma_heap. So that all of its code
+really runs, two functions of the standard library are wrapped; everything but these two paths and
+three requests goes through untouched. Installed once, when ``libcamera`` is imported. Numbers from
+linux/dma-heap.h and linux/dma-buf.h.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def install(exhausted: Callable[[], bool]) -> None:
             return 0
         return real_ioctl(fd, request, arg, mutate_flag)
 
-    os.open = open_  # type: ignore[assignment]
+    os.open = open_
     fcntl.ioctl = ioctl
 
 

@@ -1,7 +1,7 @@
 """Buffers of the process that uses the camera, and frames on their way into them.
 
-Called by the sensor's process. A frame is drawn while it is exposed, in steps short enough to keep every appointment between
-them. Knows nothing of when frames are due.
+Called by the sensor's process. A frame is drawn while it is exposed, in steps short enough to keep
+every appointment between them. Knows nothing of when frames are due.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ class Buffer:
 
     def __init__(self, descriptor: int, length: int, layout: Layout) -> None:
         self.layout = layout
-        # Populated in one go: 24.7 MB page by page would make the first frame late.
-        flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
-        self._map = mmap.mmap(descriptor, length, flags=flags)
+        self._map = mmap.mmap(descriptor, length)
         os.close(descriptor)
         self.bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)
-        fill_padding(self.bytes, layout, np.random.default_rng(7))
+        self.used_before = False
 
 
 class Drawing:
@@ -64,6 +62,9 @@ def _draw(picture: Picture, exposure: Exposure, buffers: Sequence[Buffer]) -> It
     raw = next((buffer for buffer in buffers if buffer.layout.packing != "processed"), None)
     if raw is None:
         return
+    if not raw.used_before:
+        raw.used_before = True
+        yield from fill_padding(raw.bytes, raw.layout)
     yield from draw_raw(picture, exposure, raw.bytes, raw.layout)
     for buffer in buffers:
         if buffer is not raw:

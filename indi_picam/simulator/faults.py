@@ -1,8 +1,9 @@
 """What goes wrong on purpose: a file that tests write while the simulation runs.
 
-An INI file with a section ``[faults]`` for all cameras and sections named by a camera's Id, which count for more:
+An INI file with a section ``[faults]`` for all cameras and sections named by a camera's Id, which
+count for more:
 
-    no_memory = yes        the dma-heap has nothing left (OSError 12 from configure); for all cameras only
+    no_memory = yes        the dma-heap is empty (OSError 12 from configure), for all cameras
     busy = yes             somebody else has the camera
     unplugged = yes        the camera is in no list; a start fails, a running sensor falls silent
     stalled = yes          the sensor falls silent until it is started again without this
@@ -11,8 +12,8 @@ An INI file with a section ``[faults]`` for all cameras and sections named by a 
     die = CALL             the process that uses the camera is killed in that call,
     die = exposure         ... or in the middle of the next exposure that a request waits for
 
-``hang`` and ``die`` happen once: the line is taken out of the file before they do, so that a restarted process is well.
-No file, no faults. Imports no numpy.
+``hang`` and ``die`` happen once: the line is taken out of the file before they do, so that a
+restarted process is well. No file, no faults. Imports no numpy.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     camera, sensor, platform, mode, hflip, vflip   what was exposed
     start                 which start of the stream, from 0
     sequence              number of the frame, counted on over all starts of a process
-    exposure_start_ns, readout_start_ns, completed_ns   of indi_picam.clock; completed: pixels written, message sent
+    exposure_start_ns, readout_start_ns, readout_end_ns        by indi_picam.clock
+    completed_ns          pixels written and the request told to be done
     exposure_ns, exposure_us, frame_ns, gain, digital_gain     what the sensor really used
     request               number of the request that got it, null: missed
     cookie                of that request

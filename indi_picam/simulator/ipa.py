@@ -1,8 +1,9 @@
-"""What libcamera's algorithms make of controls: the settings of the next frames, and the metadata that says so.
+"""What libcamera's algorithms make of controls: settings of the next frames, and metadata.
 
-Keeps its state over stops, starts and mode changes, as the real one does. Knows no time and no requests; called by the
-sensor's process. Source: the behaviour of libcamera 0.5 to 0.7 on a Raspberry Pi (exposure and gain are manual only
-when their modes say so; frame durations persist; (0, 0) means the defaults).
+Keeps its state over stops, starts and mode changes, as the real one does. Knows no time and no
+requests; called by the sensor's process. Source: the behaviour of libcamera 0.5 to 0.7 on a
+Raspberry Pi (exposure and gain are manual only when their modes say so; frame durations persist;
+(0, 0) means the defaults).
 """
 
 from __future__ import annotations

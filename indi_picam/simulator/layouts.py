@@ -1,4 +1,4 @@
-"""How a frame lies in a buffer: unpacked to the right or the left, packed, PiSP-compressed; and the processed streams.
+"""How a frame lies in a buffer: unpacked (to the right or the left), packed, compressed.
 
 Called by the sensor's process. ADC values in, bytes out; knows nothing of time and requests.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .picture import Exposure, Picture
+from .picture import ROWS_A_STEP, Exposure, Picture
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint16]
@@ -31,13 +31,15 @@ class Layout:
     """``CSI2P``, ``PISP_COMP1`` or nothing; ``processed`` for streams that are not raw."""
 
 
-def fill_padding(memory: Bytes, layout: Layout, rng: np.random.Generator) -> None:
-    """Junk behind the end of each row, as in a buffer that was used for something else before."""
-    if layout.packing == "processed":
-        return
+def fill_padding(memory: Bytes, layout: Layout) -> Iterator[None]:
+    """Put junk behind the end of each row, as in used memory; yields between short steps."""
     rows = memory[: layout.stride * layout.height].reshape(layout.height, layout.stride)
     used = used_bytes(layout)
-    rows[:, used:] = rng.integers(1, 256, (layout.height, layout.stride - used), np.uint8)
+    rng = np.random.default_rng(20_113)
+    for first in range(0, layout.height, ROWS_A_STEP):
+        part = rows[first : first + ROWS_A_STEP, used:]
+        part[:] = rng.integers(1, 256, part.shape, np.uint8)
+        yield
 
 
 def used_bytes(layout: Layout) -> int:
@@ -57,20 +59,20 @@ def draw_raw(picture: Picture, exposure: Exposure, memory: Bytes, layout: Layout
     values = np.empty((mode.height, mode.width), np.uint16)
     yield from picture.draw(exposure, values)
     used = used_bytes(layout)
-    for first in range(0, mode.height, 64):
-        tile = values[first : first + 64]
+    for first in range(0, mode.height, ROWS_A_STEP):
+        tile = values[first : first + ROWS_A_STEP]
         yield
         if layout.packing == "CSI2P":
             packed = pack_csi2(tile, mode.bits)
         elif layout.packing == "PISP_COMP1":
-            packed = compress_pisp(tile << (16 - mode.bits))
+            packed = compress_pisp(np.left_shift(tile, np.uint16(16 - mode.bits)))
         else:
             packed = tile.astype(np.uint8)
-        rows[first : first + 64, :used] = packed[:, :used]
+        rows[first : first + ROWS_A_STEP, :used] = packed[:, :used]
 
 
 def pack_csi2(values: Words, bits: int) -> Bytes:
-    """MIPI CSI-2 packing: the upper 8 bits of each pixel of a group, then a byte of all the lower bits."""
+    """MIPI CSI-2 packing: the upper 8 bits of a group of pixels, then a byte of all lower bits."""
     height, width = values.shape
     group, spare = (2, 4) if bits == 12 else (4, 2)
     grouped = values.reshape(height, width // group, group)
@@ -89,9 +91,10 @@ PISP_KNEE = 94
 
 
 def compress_pisp(values: Words) -> Bytes:
-    """16-bit values as PISP_COMP1: four pixels of a colour in a word, always in the coarsest of its four qualities.
+    """16-bit values as PISP_COMP1: four pixels of a colour in a word.
 
-    The hardware chooses the quality word by word; picamera2's own decompress reads either. Width: a multiple of 8.
+    Always in the coarsest of its four qualities; the hardware chooses word by word, and
+    picamera2's own decompress reads either. The width is a multiple of 8.
     """
     height, width = values.shape
     light = np.maximum(values.astype(np.int32) - PISP_OFFSET, 0)
@@ -125,7 +128,7 @@ def draw_processed(raw: Bytes, raw_layout: Layout, memory: Bytes, layout: Layout
 
 
 def _grey(raw: Bytes, layout: Layout, width: int, height: int) -> Bytes:
-    """8-bit brightness at width x height, by taking single pixels: enough for a view that nobody looks at."""
+    """8-bit brightness at width x height, by taking single pixels: nobody looks at it."""
     rows = raw[: layout.stride * layout.height].reshape(layout.height, layout.stride)
     down = np.arange(height) * layout.height // height
     across = np.arange(width) * layout.width // width

@@ -1,7 +1,8 @@
 """The figures of every sensor that can be simulated; see ``truth.py`` for what they mean.
 
-From libcamera's camera helpers and dumps of real cameras. Not verified on hardware: start and stop times, line lengths
-of the imx283 and of the modes of the newer imx477 driver, and all of ``Silicon`` but the imx477 (published figures).
+From libcamera's camera helpers and dumps of real cameras. Not verified on hardware: start and stop
+times, line lengths of the imx283 and of the modes of the newer imx477 driver, and all of
+``Silicon`` but the imx477 (published figures).
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from .truth import GainLaw, Mode, Sensor, Silicon
 
 
 def _modes(rows: str, array: tuple[int, int], **common: float) -> tuple[Mode, ...]:
-    """A table, one mode a line: width height bits x,y,w,h binning line_us fps exposure_min_lines [line_max_us]."""
+    """A table, one mode a line.
+
+    width height bits x,y,w,h binning line_us fps exposure_min_lines [line_max_us [sensitivity]]
+    """
     modes = []
     for row in rows.strip().splitlines():
         width, height, bits, crop, binning, line, fps, least, *rest = row.split()
@@ -71,7 +75,8 @@ def _imx477(model_rows: str) -> Sensor:
         rotation=180,
         modes=_modes(model_rows, array, frame_max_lines=65_500 << 7),
         gains=GainLaw("ratio", 1024, 0, 978),
-        # 0.47 ADU per electron at 12 bits and gain 1, 3 electrons of read noise, half of it at gain 16.
+        # 0.47 ADU per electron at 12 bits and gain 1, 3 electrons of read noise, half of it at gain
+        # 16.
         silicon=Silicon(8600, 8180, 3.0, 1.5, 0.02, 1e-4),
         black_level=4096,
         margin_lines=22,
@@ -169,8 +174,11 @@ def _imx296() -> Sensor:
         pixel_nm=3450,
         order="MONO",
         rotation=180,
-        modes=_modes("1456 1088 10 0,0,1456,1088 1 14.8148 60.38 1", array, frame_max_lines=1_048_575),
-        # The register goes on digitally up to 48 dB; libcamera's helper stops at 23.9 dB, where the analogue gain ends.
+        modes=_modes(
+            "1456 1088 10 0,0,1456,1088 1 14.8148 60.38 1", array, frame_max_lines=1_048_575
+        ),
+        # The register goes on digitally up to 48 dB; libcamera's helper stops at 23.9 dB, where the
+        # analogue gain ends.
         gains=GainLaw("decibel", 0.1, 0, 239, reported_max=251.1886),
         silicon=Silicon(11_000, 10_500, 4.5, 2.2, 0.4, 1e-4),
         black_level=3840,

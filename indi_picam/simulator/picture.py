@@ -1,11 +1,13 @@
-"""The pixels of a frame: what the ADC gives for an exposure, fast enough for a free-running camera and exactly repeatable.
+"""The pixels of a frame: what the ADC gives, quickly and exactly repeatable.
 
-Empty sky is most of a picture: its values have one distribution for each colour, so rows are copied at random offsets out
-of a large shuffled pool that has exactly that distribution (Poisson light and dark current, Gaussian read noise,
-digitised). Stars and hot pixels are computed pixel by pixel on top. Everything random follows from the seed and
-number of the frame, which the log keeps, so :func:`render` gives the same pixels again.
+Empty sky is most of a picture: its values have one distribution for each colour, so rows are copied
+at random offsets out of a large shuffled pool that has exactly that distribution (Poisson light and
+dark current, Gaussian read noise, digitised). Stars and hot pixels are computed pixel by pixel on
+top. Everything random follows from the seed and number of the frame, which the log keeps, so
+:func:`render` gives the same pixels again.
 
-Called by the sensor's process, and through ``truth.render`` by tests. Knows nothing of time, buffers and requests.
+Called by the sensor's process, and through ``truth.render`` by tests. Knows nothing of time,
+buffers and requests.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from .truth import Mode, Sensor, order_after
 Words = NDArray[np.uint16]
 
 POOL = 1 << 18
-"""Values of each colour in the pool. 3,040 rows out of it: two frames share no row offset but by a chance of 1 %."""
+"""Values of each colour in the pool. 3,040 rows out of it: two frames share no row offset but by a
+chance of 1 %."""
 NORMALS = 1 << 19
 ROWS_A_STEP = 64
 PIXELS_A_STEP = 1 << 15
@@ -59,8 +62,9 @@ def _shares(edges: NDArray[np.float64], mean: float, read_noise: float) -> NDArr
 
 
 def _values(count: int, sensor: Sensor, mode: Mode, gain: float, mean: float) -> Words:
-    """``count`` ADC values of pixels with that mean charge, sorted: quantiles rather than draws, so nothing is left
-    to chance in their mean and variance.
+    """ADC values of ``count`` pixels with that mean charge, in order.
+
+    Quantiles rather than draws, so that nothing of their mean and variance is left to chance.
     """
     unit, noise = sensor.electrons_per_adu(mode, gain), sensor.read_noise(mode, gain)
     black, top = sensor.black(mode.bits), (1 << mode.bits) - 1
@@ -68,7 +72,7 @@ def _values(count: int, sensor: Sensor, mode: Mode, gain: float, mean: float) ->
     spread = 6 * math.hypot(math.sqrt(mean), noise)
     low = min(max(math.floor(black + (mean - spread) / unit), 0), top)
     high = min(max(math.ceil(black + (mean + spread) / unit), 0), top)
-    codes = np.arange(low, high + 1)
+    codes = np.arange(low, high + 1).astype(np.float64)
     shares = _shares((codes - black + 0.5) * unit, mean, noise)
     shares[-1] = 1.0
     counts = np.diff(np.rint(shares * count).astype(np.int64), prepend=0)
@@ -97,7 +101,7 @@ def prepare() -> None:
 
 
 class Picture:
-    """A sensor in one mode, turned one way, looking at a sky; keeps what does not change between frames."""
+    """A sensor in one mode, turned one way, looking at a sky."""
 
     def __init__(self, sensor: Sensor, mode: Mode, hflip: bool, vflip: bool, sky: Sky) -> None:
         self.sensor, self.mode, self._sky = sensor, mode, sky
@@ -130,11 +134,14 @@ class Picture:
         return pools
 
     def draw(self, exposure: Exposure, out: Words, shift: int = 0) -> Iterator[None]:
-        """Fill ``out`` (height, at least width) with ADC values shifted left; yields between short steps."""
+        """Fill ``out`` with ADC values, shifted left; yields between short steps.
+
+        ``out`` is (height, width or more); what is beyond the width stays as it is.
+        """
         mode = self.mode
         pools = self._pools_for(exposure)
         if shift:
-            pools = [pool << shift for pool in pools]
+            pools = [np.left_shift(pool, np.uint16(shift)) for pool in pools]
         yield
         rng = np.random.default_rng(exposure.noise)
         offsets = (2 * rng.integers(0, (2 * POOL - mode.width) // 2, mode.height)).tolist()
@@ -186,4 +193,6 @@ def render(logged: Mapping[str, Any], settings: Settings) -> Words:
 def exposure_of(logged: Mapping[str, Any]) -> Exposure:
     """What the pixels of a logged frame depend on."""
     seed, number = logged["noise"]
-    return Exposure(logged["exposure_ns"] * 1e-9, logged["gain"], logged["temperature_c"], (seed, number))
+    return Exposure(
+        logged["exposure_ns"] * 1e-9, logged["gain"], logged["temperature_c"], (seed, number)
+    )

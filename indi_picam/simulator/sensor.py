@@ -1,9 +1,9 @@
-"""The process of one sensor: it free-runs, draws frames into the buffers of requests and says when they are done.
+"""The process of one sensor: it free-runs, and draws frames into the buffers of requests.
 
-``python -m indi_picam.simulator.sensor SOCKET CAMERA_ID PARENT`` is started by the stand-in for libcamera when a camera is
-acquired, so that what a picture costs to draw is measured apart from the process that uses the camera. It ends with
-that process, whose end of the socket then closes. One thread: it draws in short steps, and between them looks at the clock and
-the socket.
+``python -m indi_picam.simulator.sensor SOCKET CAMERA_ID PARENT`` is started by the stand-in for
+libcamera when a camera is acquired, so that what a picture costs to draw is measured apart from the
+process that uses the camera. It ends with that process, whose end of the socket then closes. One
+thread: it draws in short steps, and between them looks at the clock and the socket.
 
     idle        start -> streaming; requests come back cancelled
     streaming   frames by ``stream.py``; stop -> idle; libcamera's time-out -> idle, and says so
@@ -150,7 +150,7 @@ class SensorProcess:
         asked, drawing = frame.asked, self._drawing
         if asked is None:
             temperature_c = self._thermometer.read(running=True)
-            self._note(frame, "missed", temperature_c)
+            self._note(frame, "missed", temperature_c, clock.monotonic_ns())
             return
         if drawing is None or not drawing.is_of(frame, asked):
             drawing = self._new_drawing(frame, asked)
@@ -170,9 +170,9 @@ class SensorProcess:
             "metadata": metadata,
         }
         wire.send(self._link, answer)
-        self._note(frame, status, temperature_c)
+        self._note(frame, status, temperature_c, clock.monotonic_ns())
 
-    def _note(self, frame: Frame, status: str, temperature_c: float) -> None:
+    def _note(self, frame: Frame, status: str, temperature_c: float, completed_ns: int) -> None:
         picture, settings, asked = self._picture(), frame.settings, frame.asked
         number = self._earlier_frames + frame.index
         self._log.note(
@@ -188,7 +188,7 @@ class SensorProcess:
                 "exposure_start_ns": frame.exposure_start_ns,
                 "readout_start_ns": frame.readout_start_ns,
                 "readout_end_ns": frame.end_ns,
-                "completed_ns": clock.monotonic_ns(),
+                "completed_ns": completed_ns,
                 "exposure_ns": settings.exposure_ns,
                 "exposure_us": settings.exposure_ns // 1000,
                 "frame_ns": settings.frame_ns,

@@ -1,26 +1,27 @@
 """What the simulation is told: which cameras, and everything else from one INI file.
 
-``INDI_PICAM_SIMULATOR`` is a comma list of ``sensor[@pi4|@pi5]``; ``INDI_PICAM_SIMULATOR_CONFIG`` names the file, else
-``$XDG_CONFIG_HOME/indi_picam/simulator.ini`` when it exists. All its keys, with their defaults; paths count from the
-directory of the file:
+``INDI_PICAM_SIMULATOR`` is a comma list of ``sensor[@pi4|@pi5]``; ``INDI_PICAM_SIMULATOR_CONFIG``
+names the file, else ``$XDG_CONFIG_HOME/indi_picam/simulator.ini`` when it exists. All its keys,
+with their defaults; paths count from the directory of the file:
 
     [simulator]
     cameras = imx477        # where the variable is not set
-    temperature = 18        # of the sensor when it starts, degrees C; it warms by up to 9 while it runs
-    noise_seed =            # a number: the same noise in every run (and after every restart of a process)
+    temperature = 18        # of the resting sensor, degrees C; it warms by up to 9 while it runs
+    noise_seed =            # a number: the same noise in every run, and after every restart
     log_file =              # see frame_log.py
     fault_file =            # see faults.py
-    run_directory =         # where a camera in use is locked; else $XDG_RUNTIME_DIR, else in the temporary directory
+    run_directory =         # where a camera in use is locked; else $XDG_RUNTIME_DIR, else where
+                            # the usual configuration file is
 
     [sky]                   # rates are electrons a second
     seed = 1                # of places and brightnesses, and of the hot pixels
     stars = 400
-    faintest = 60           # rate of the faintest star; the brightest have up to 2000 times more
+    faintest = 60           # rate of the faintest star; the brightest: up to 2000 times more
     background = 4          # rate of the sky in a green or mono pixel of the full mode
     fwhm = 3.0              # of a star, in pixels of the full mode
 
-Read by the stand-in and by the sensor's process, each for itself, and by tests that want to know the truth. Imports no
-numpy, and what a plain start does not need only when needed.
+Read by the stand-in and by the sensor's process, each for itself, and by tests that want to know
+the truth. Imports no numpy, and what a plain start does not need only when needed.
 """
 
 from __future__ import annotations
@@ -78,8 +79,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     file = environment.get("INDI_PICAM_SIMULATOR_CONFIG") or default
     sections = _sections(file, must_exist=file != default)
     main, sky = sections.get("simulator", {}), sections.get("sky", {})
-    temporary = environment.get("TMPDIR") or "/tmp"
-    run = environment.get("XDG_RUNTIME_DIR") or f"{temporary}/indi_picam-{os.getuid()}"
+    run = environment.get("XDG_RUNTIME_DIR") or os.path.dirname(default)
 
     def path(key: str) -> str | None:
         text = main.get(key)
@@ -130,7 +130,8 @@ def _cameras(specification: str) -> tuple[Camera, ...]:
             raise ValueError(f"there is no simulated camera {part.strip()!r}, only {known}")
         number = counted[platform]
         counted[platform] += 1
-        # The buses as on a Pi with its one or two connectors; further ones, behind a multiplexer, are our invention.
+        # The buses as on a Pi with its one or two connectors; further ones, behind a multiplexer,
+        # are our invention.
         if platform == "pi4":
             path = f"soc/i2c0mux/i2c@{(1, 0)[number] if number < 2 else number}"
         else:

@@ -1,8 +1,8 @@
 """The stars a sensor looks at, and how their light falls on the pixels of a mode.
 
-One field for each kind of sensor, the same in all its modes: places and rates are given on the array as it is read,
-unturned; a pixel covers one unit, the centre of the first lies at (0.5, 0.5). Called by ``picture.py`` and by tests.
-Knows nothing of noise, time and files.
+One field for each kind of sensor, the same in all its modes: places and rates are given on the
+array as it is read, unturned; a pixel covers one unit, the centre of the first lies at (0.5, 0.5).
+Called by ``picture.py`` and by tests. Knows nothing of noise, time and files.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from .truth import Mode, Sensor, order_after
 Floats = NDArray[np.float64]
 
 CORE, HALO, HALO_WIDTH = 0.9, 0.1, 3.0
-"""A star is two round Gaussians: most of the light in the core, the rest in a halo three times as wide."""
+"""A star is two round Gaussians: most of the light in the core, the rest in a halo three times as
+wide."""
 SLOPE = 0.8
 """Stars brighter than a rate F: proportional to F ** -SLOPE, as in the plane of the Milky Way."""
 RANGE = 2000.0
 FAINTEST_PIXEL = 0.05
-"""Electrons a second below which the light of a halo is left away: in no exposure above the noise of the sky."""
+"""Electrons a second below which the light of a halo is left away: in no exposure above the noise
+of the sky."""
 COLOURS = {"R": 0.70, "G": 1.0, "B": 0.62, "M": 1.0}
 """What a pixel of each colour sees of the sky, against a green one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stars:
-    """Places (x, y), rates in electrons a second, and a tint: red light / blue light = tint squared."""
+    """Places, rates in electrons a second, and tints: red / blue light = tint squared."""
 
     x: Floats
     y: Floats
@@ -42,7 +44,7 @@ class Stars:
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """The pixels of a mode which see more than the empty sky, in the order of the image; all arrays of one length."""
+    """The pixels of a mode which see more than the empty sky, in the order of the image."""
 
     row: NDArray[np.int64]
     column: NDArray[np.int64]
@@ -83,9 +85,7 @@ def colour_grid(order: str) -> NDArray[np.float64]:
     return np.array([COLOURS[cell] for cell in cells]).reshape(2, 2)
 
 
-def to_mode(
-    x: Floats, y: Floats, mode: Mode, hflip: bool, vflip: bool
-) -> tuple[Floats, Floats]:
+def to_mode(x: Floats, y: Floats, mode: Mode, hflip: bool, vflip: bool) -> tuple[Floats, Floats]:
     """Places on the array as places in the image of a mode, pixel centres at halves."""
     left, top, _, _ = mode.crop
     along, down = (x - left) / mode.binning, (y - top) / mode.binning
@@ -134,15 +134,22 @@ def _starlight(
         light = CORE * np.outer(_profile(down, star_y, sigma), _profile(across, star_x, sigma))
         light += HALO * np.outer(_profile(down, star_y, wide), _profile(across, star_x, wide))
         seen = rate * colour_grid(order) * tint ** lean.reshape(2, 2)
-        rows, columns = np.arange(top, bottom, dtype=np.int32), np.arange(left, right, dtype=np.int32)
+        rows, columns = (
+            np.arange(top, bottom, dtype=np.int32),
+            np.arange(left, right, dtype=np.int32),
+        )
         light *= seen[rows % 2][:, columns % 2]
-        yield (rows[:, None] * np.int32(mode.width) + columns).ravel(), light.ravel().astype(np.float32)
+        yield (
+            (rows[:, None] * np.int32(mode.width) + columns).ravel(),
+            light.ravel().astype(np.float32),
+        )
 
 
 def light(sky: Sky, sensor: Sensor, mode: Mode, hflip: bool, vflip: bool) -> Light:
     """Everything in the image of a mode that is not empty sky: stars and hot pixels."""
     hot_x, hot_y, heat = hot_pixels(sky, sensor)
-    x, y = to_mode(hot_x + 0.5, hot_y + 0.5, mode, hflip, vflip)
+    centres = hot_x.astype(np.float64) + 0.5, hot_y.astype(np.float64) + 0.5
+    x, y = to_mode(*centres, mode, hflip, vflip)
     inside = (x >= 0) & (x < mode.width) & (y >= 0) & (y < mode.height)
     hot = (np.floor(y[inside]) * mode.width + np.floor(x[inside])).astype(np.int32)
     parts = [*_starlight(sky, sensor, mode, hflip, vflip), (hot, np.zeros(hot.size, np.float32))]

@@ -1,11 +1,13 @@
-"""The free-running sensor: which frames there are, what each is taken with, and which request gets it.
+"""The free-running sensor: which frames there are, and which request gets which.
 
-Sans IO: it is told the time. Frames follow each other at the frame length whether or not anybody takes them.
+Sans IO: it is told the time. Frames follow each other at the frame length whether or not anybody
+takes them.
 
-    at a frame start (readout begins)    the oldest request queued before it is bound to the frame; none: missed
-    at the end of readout                the frame is completed; the controls of its request are applied to the
-                                         frame that starts ``delay_frames`` after the next frame start
-    silence of max(1 s, 5 x longest of the last 10 frame lengths) with a request waiting    libcamera times out
+    frame start (readout begins)   the oldest request queued before it gets the frame; none: missed
+    end of readout                 the frame is completed; the controls of its request are in force
+                                   ``delay_frames`` frames after the next frame start
+    silence, a request waiting     after max(1 s, 5 x the longest of the last 10 frame lengths)
+                                   libcamera times out
 
 Called by the sensor's process alone.
 """
@@ -58,7 +60,9 @@ class Frame:
 class Stream:
     """One start of the sensor."""
 
-    def __init__(self, sensor: Sensor, mode: Mode, ipa: Ipa, start_ns: int, bad: int, startup: int) -> None:
+    def __init__(
+        self, sensor: Sensor, mode: Mode, ipa: Ipa, start_ns: int, bad: int, startup: int
+    ) -> None:
         self._sensor, self._mode, self._ipa = sensor, mode, ipa
         self._bad, self._startup = bad, startup
         self._programme: deque[tuple[int, Registers]] = deque([(0, ipa.registers(mode))])
@@ -84,7 +88,7 @@ class Stream:
         return Frame(index, settings, readout_start_ns, readout_ns, status)
 
     def queue(self, asked: Asked) -> None:
-        """A request with its buffers; it gets a frame that starts after ``queued_ns``."""
+        """Put a request in the row; it gets a frame that starts after ``queued_ns``."""
         if not self._wanted():
             self._sign_of_life_ns = max(self._sign_of_life_ns, asked.queued_ns)
         self.waiting.append(asked)
@@ -93,7 +97,7 @@ class Stream:
         return bool(self.waiting) or any(frame.asked for frame in self.reading)
 
     def stall(self) -> None:
-        """The sensor falls silent: no frame starts or ends any more, and who waits goes on waiting."""
+        """Fall silent: no frame starts or ends any more, and who waits goes on waiting."""
         self.next = None
         for frame in reversed(self.reading):
             if frame.asked:
@@ -101,7 +105,7 @@ class Stream:
         self.reading.clear()
 
     def coming(self) -> tuple[Frame, Asked] | None:
-        """The next frame to be completed and the request that gets it, as far as can be said yet."""
+        """The next frame to be completed and the request that gets it, if known yet."""
         for frame in self.reading:
             if frame.asked:
                 return frame, frame.asked
@@ -128,7 +132,7 @@ class Stream:
         return self._sign_of_life_ns + max(1_000_000_000, 5 * max(self._lengths_ns))
 
     def advance(self, now_ns: int) -> Iterator[Frame]:
-        """Everything that has happened by now: yields each completed frame, missed ones too, in order."""
+        """Let happen what is due; yields each completed frame, missed ones too, in order."""
         while True:
             end = self.reading[0].end_ns if self.reading else None
             start = self.next.readout_start_ns if self.next else None

@@ -1,11 +1,13 @@
 """What a simulated sensor truly is and does: the laws by which it exposes, amplifies and reads out.
 
-Types and arithmetic only; the figures of each sensor are in ``models.py``, the pixels in ``picture.py``. Truth here,
-belief in ``indi_picam/camera/sensors.py``: neither may read the other. Called by the stand-in for libcamera (limits),
-by the sensor's process (timing) and by tests (:func:`render`). Imports no numpy, and named tuples rather than dataclasses:
-listing cameras must be quick, and dataclasses alone cost it 10 ms.
+Types and arithmetic only; the figures of each sensor are in ``models.py``, the pixels in
+``picture.py``. Truth here, belief in ``indi_picam/camera/sensors.py``: neither may read the other.
+Called by the stand-in for libcamera (limits), by the sensor's process (timing) and by tests
+(:func:`render`). Imports no numpy, and named tuples rather than dataclasses: listing cameras must
+be quick, and dataclasses alone cost it 10 ms.
 
-Sources: lines, margins, gain codes and delays as in libcamera's camera helpers for the Raspberry Pi.
+Sources: lines, margins, gain codes and delays as in libcamera's camera helpers for the Raspberry
+Pi.
 """
 
 from __future__ import annotations
@@ -93,7 +95,8 @@ class Silicon(NamedTuple):
 
     full_well: float
     adc_full: float
-    """Charge at which the ADC ends at gain 1; above the full well, pictures saturate below the ADC's top."""
+    """Charge at which the ADC ends at gain 1; above the full well, pictures saturate below the
+    ADC's top."""
     read_noise: float
     """At gain 1."""
     read_noise_high_gain: float
@@ -113,7 +116,7 @@ class Sensor(NamedTuple):
     order: str
     """Native Bayer order, ``RGGB``, or ``MONO``."""
     rotation: int
-    """How its module is mounted: 180 makes libcamera turn the image, and the Bayer order with it."""
+    """How its module is mounted; 180: libcamera turns the image, and the Bayer order with it."""
     modes: tuple[Mode, ...]
     gains: GainLaw
     silicon: Silicon
@@ -122,7 +125,8 @@ class Sensor(NamedTuple):
     margin_lines: int
     """A frame is at least this much longer than the exposure in it."""
     delay_frames: int
-    """From the frame start at which new settings are written to the frame that has them: the slowest of all."""
+    """From the frame start at which new settings are written to the frame that has them: the
+    slowest of all."""
     bad_first_start: int = 0
     bad_later_start: int = 0
     """Frames after a start that libcamera marks as errors."""
@@ -135,7 +139,7 @@ class Sensor(NamedTuple):
     thermometer: bool = False
     autofocus: bool = False
     start_us: int = 20_000
-    """What starting the stream takes before the first exposure begins (not verified on hardware)."""
+    """What starting takes before the first exposure begins (not verified on hardware)."""
     stop_us: int = 5_000
     """What stopping it takes (not verified on hardware)."""
 
@@ -177,7 +181,9 @@ class Sensor(NamedTuple):
 
     def frame_limits_us(self, mode: Mode) -> tuple[int, int]:
         """Least and greatest frame length of a mode, in whole microseconds."""
-        return int(mode.frame_min_lines * mode.line_us), int(mode.frame_max_lines * mode.line_max_us)
+        return int(mode.frame_min_lines * mode.line_us), int(
+            mode.frame_max_lines * mode.line_max_us
+        )
 
 
 class Registers(NamedTuple):
@@ -205,13 +211,18 @@ SHIFT_LINES = 65_500
 def registers(
     sensor: Sensor, mode: Mode, exposure_us: float, gain: float, frame_us: tuple[float, float]
 ) -> Registers:
-    """What libcamera programs for a wish: ``frame_us`` are the limits of the frame length, and clip the exposure."""
+    """What libcamera programs for a wish.
+
+    ``frame_us`` are the limits of the frame length; they clip the exposure without a word.
+    """
     low_us, high_us = sensor.frame_limits_us(mode)
     shortest, longest = (min(max(limit, low_us), high_us) for limit in frame_us)
     line_us = mode.line_us
     wanted = min(exposure_us, longest)
     if wanted > mode.frame_max_lines * line_us:
-        line_us = min(line_us * (wanted / (mode.frame_max_lines * line_us)) * 1.0001, mode.line_max_us)
+        line_us = min(
+            line_us * (wanted / (mode.frame_max_lines * line_us)) * 1.0001, mode.line_max_us
+        )
     least = max(round(shortest / line_us), mode.frame_min_lines)
     most = min(max(int(longest / line_us + 1e-9), least), mode.frame_max_lines)
     lines = int((exposure_us - sensor.exposure_offset_us) / line_us + 1e-9)
@@ -234,10 +245,10 @@ def registers(
 
 
 def render(logged: Mapping[str, Any], settings: Settings) -> NDArray[np.uint16]:
-    """The pixels of a frame of the log, as its ADC gave them: (height, width), right-aligned, as delivered.
+    """The pixels of a frame of the log as the ADC gave them: (height, width), as delivered.
 
-    ``logged`` is a line of the log (frame_log.read), ``settings`` those the camera ran with. Exactly equal to what was
-    written into the request's buffer, before packing.
+    ``logged`` is a line of the log (frame_log.read), ``settings`` those the camera ran with.
+    Exactly equal to what was written into the request's buffer, before packing.
     """
     from . import picture  # numpy, which listing cameras must not cost
 

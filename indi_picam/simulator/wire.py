@@ -1,7 +1,8 @@
-"""Messages between the stand-in for libcamera and the process of the sensor: one JSON object each, with descriptors.
+"""Messages between the stand-in for libcamera and the process of a sensor: JSON, descriptors.
 
-To the sensor: ``configure``, ``start``, ``queue``, ``stop``. From it: ``ready``, ``started``, ``stopped``, ``frame``,
-``timeout``, ``failed``. A SOCK_SEQPACKET socket keeps them apart; its end is the end of the other side.
+To the sensor: ``configure``, ``start``, ``queue``, ``stop``. From it: ``started``,
+``stopped``, ``frame``, ``timeout``, ``failed``. A SOCK_SEQPACKET socket keeps them apart; its end
+is the end of the other side.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def send(to: socket.socket, message: Message, descriptors: tuple[int, ...] = ())
 
 
 def receive(source: socket.socket) -> tuple[Message, list[int]]:
-    """The next message and the descriptors with it, which are the caller's; BlockingIOError, or Ended."""
+    """The next message and its descriptors, the caller's now; BlockingIOError, or Ended."""
     try:
         data, descriptors, _, _ = socket.recv_fds(source, LONGEST, 8)
     except ConnectionResetError as gone:

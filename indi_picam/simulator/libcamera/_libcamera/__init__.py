@@ -4,6 +4,7 @@ from indi_picam.simulator import dma_heap as _dma_heap
 from indi_picam.simulator import settings as _settings
 from indi_picam.simulator.faults import Faults as _Faults
 
+from .allocator import FrameBufferAllocator
 from .buffers import FrameBuffer, FrameMetadata
 from .camera import Camera
 from .camera_manager import CameraManager
@@ -29,6 +30,7 @@ __all__ = [
     "ControlInfo",
     "ControlType",
     "FrameBuffer",
+    "FrameBufferAllocator",
     "FrameMetadata",
     "Orientation",
     "PixelFormat",

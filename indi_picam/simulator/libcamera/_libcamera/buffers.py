@@ -1,4 +1,4 @@
-"""Frame buffers: memory of others, of which the descriptors are duplicated here, and what was last written there."""
+"""Frame buffers: memory of others, by duplicated descriptors, and what was last put there."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ STARTUP = 3
 
 
 def finish(buffer: FrameBuffer, status: str, sequence: int = 0, timestamp: int = 0) -> None:
-    """Note in a buffer how its capture ended: ``success``, ``error``, ``startup`` or ``cancelled``."""
+    """Note in a buffer how its capture ended: success, error, startup or cancelled."""
     found = buffer.metadata
     found._status = STARTUP if status == "startup" else FrameMetadata.Status[status.capitalize()]
     found._sequence, found._timestamp = sequence, timestamp

@@ -1,6 +1,7 @@
 """A camera: acquired, configured, started; requests go in, and come out completed or cancelled.
 
-What is behind it is the sensor's process (``pipeline.py``). No thread and next to no work per frame here.
+What is behind it is the sensor's process (``pipeline.py``). No thread and next to no work per frame
+here.
 
     available    acquire -> acquired
     acquired     configure -> configured; release -> available
@@ -250,7 +251,7 @@ class Camera:
 
 
 def _say(sentence: str) -> None:
-    """libcamera's own log goes to stderr."""
+    """Log as libcamera does, to stderr."""
     os.write(2, f"ERROR RPI pipeline_base.cpp {sentence}\n".encode())
 
 

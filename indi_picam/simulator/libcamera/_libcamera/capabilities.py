@@ -1,4 +1,4 @@
-"""The controls with their limits, and the properties, of a camera: what picamera2 shows as camera_controls and _properties."""
+"""The controls of a camera with their limits, and its properties."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Conversions of arguments as strict as those of the real bindings (pybind11's casters).
 
-A float is never taken for an integer, a number out of range is refused, and what has ``__index__`` (numpy's
-integers, enumerators) is an integer.
+A float is never taken for an integer, a number out of range is refused, and what has ``__index__``
+(numpy's integers, enumerators) is an integer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Configurations of the camera and its streams, and their adjustment to what the hardware can do.
 
-``validate`` follows libcamera's Raspberry Pi pipeline: the sensor configuration must match a mode exactly; the raw
-stream takes the mode's size, the mount's Bayer order and the platform's packing; processed streams are bounded.
+``validate`` follows libcamera's Raspberry Pi pipeline: the sensor configuration must match a mode
+exactly; the raw stream takes the mode's size, the mount's Bayer order and the platform's packing;
+processed streams are bounded.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class StreamFormats:
 
     def sizes(self, pixelformat: PixelFormat) -> list[Size]:
         """Sizes of one format; empty for a format that is not there."""
-        return [Size(*size) for size in self._formats.get(str(instance(pixelformat, PixelFormat)), [])]
+        return [
+            Size(*size) for size in self._formats.get(str(instance(pixelformat, PixelFormat)), [])
+        ]
 
 
 class Stream:
@@ -200,7 +203,12 @@ class CameraConfiguration:
         raw = [stream for stream in self._streams if str(stream.pixel_format) in RAW]
         processed = [stream for stream in self._streams if stream not in raw]
         sensor = self.sensor_config
-        if not self._streams or len(raw) > 1 or len(processed) > 2 or (sensor and not sensor.is_valid()):
+        if (
+            not self._streams
+            or len(raw) > 1
+            or len(processed) > 2
+            or (sensor and not sensor.is_valid())
+        ):
             return status.Invalid
         if sensor:
             bits, size = sensor.bit_depth, sensor.output_size
@@ -241,7 +249,9 @@ class CameraConfiguration:
         before = (str(stream.pixel_format), stream.size.width, stream.size.height)
         name = before[0] if before[0] in BYTES or before[0] in PLANAR else "XBGR8888"
         scale = LARGEST_DOWNSCALE[self._camera.platform]
-        least_width, least_height = (-(-side // scale) + 1 & ~1 for side in (mode.width, mode.height))
+        least_width, least_height = (
+            -(-side // scale) + 1 & ~1 for side in (mode.width, mode.height)
+        )
         width = max(stream.size.width & ~1, least_width)
         height = max(stream.size.height & ~1, least_height)
         stream.pixel_format, stream.size = PixelFormat(name), Size(width, height)
@@ -252,11 +262,13 @@ class CameraConfiguration:
     def _lay_out(self, stream: StreamConfiguration) -> None:
         align = STRIDE_ALIGNMENT[self._camera.platform]
         name, size = str(stream.pixel_format), stream.size
-        stream.stride, stream.frame_size = layout(name, size.width, size.height, stream.stride, align)
+        stream.stride, stream.frame_size = layout(
+            name, size.width, size.height, stream.stride, align
+        )
 
 
 def flips(configuration: CameraConfiguration) -> tuple[bool, bool]:
-    """Whether the sensor reads out mirrored (horizontally, vertically): the mount and the asked orientation."""
+    """Whether the sensor reads out mirrored, horizontally and vertically: mount and orientation."""
     turned = configuration._camera.sensor.rotation == 180
     hflip, vflip = _FLIPS[configuration.orientation]
     return hflip ^ turned, vflip ^ turned
@@ -277,7 +289,7 @@ def bind(stream: StreamConfiguration) -> Stream:
 
 
 def best_mode(modes: tuple[Mode, ...], size: Size, bits: int) -> Mode:
-    """The mode nearest to a size and depth; too small weighs more than too big, depth most of all."""
+    """The mode nearest to a size and depth; too small weighs more than too big."""
 
     def miss(wanted: float, got: float) -> float:
         return (wanted - got) * 2 if wanted > got else (got - wanted) / 4
@@ -306,7 +318,9 @@ def generated(camera: Camera, roles: list[StreamRole]) -> CameraConfiguration:
             stream.size, stream.buffer_count = Size(mode.width, mode.height), 2
             stream.color_space = ColorSpace.Raw()
         else:
-            stream = StreamConfiguration(StreamFormats({name: [(32, 32), sensor.array] for name in PROCESSED}))
+            stream = StreamConfiguration(
+                StreamFormats({name: [(32, 32), sensor.array] for name in PROCESSED})
+            )
             stream.pixel_format, stream.size = PixelFormat("XRGB8888"), Size(800, 600)
             stream.buffer_count, stream.color_space = 4, ColorSpace.Sycc()
         streams.append(stream)

@@ -1,7 +1,7 @@
 """Controls and properties: their ids, types and enumerators, and the conversion of values.
 
-Names, numbers and types as in libcamera's control_ids and property_ids lists (core, draft and rpi); only those
-that a Raspberry Pi camera has or picamera2 names.
+Names, numbers and types as in libcamera's control_ids and property_ids lists (core, draft and rpi);
+only those that a Raspberry Pi camera has or picamera2 names.
 """
 
 from __future__ import annotations
@@ -73,9 +73,11 @@ class ControlId:
 
 
 class ControlInfo:
-    """The limits of a control: least, greatest and default value, and all values where they are few."""
+    """The limits of a control: least, greatest and default value; all values where few."""
 
-    def __init__(self, low: Any, high: Any, default: Any = None, values: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self, low: Any, high: Any, default: Any = None, values: tuple[Any, ...] = ()
+    ) -> None:
         self._min, self._max, self._default, self._values = low, high, default, values
 
     @property
@@ -177,9 +179,8 @@ _DRAFT_PROPERTIES: _Table = {
 }
 
 
-
 class _Names(type):
-    """A class whose enumerations are made when first asked for: twenty of them cost 8 ms, and few are used."""
+    """Makes enumerations when they are first asked for: all twenty would cost 8 ms."""
 
     _table: _Table
 
@@ -188,7 +189,7 @@ class _Names(type):
         if row is None or not name.endswith("Enum") or not row[3]:
             raise AttributeError(name)
         members = [(text, value) for value, text in enumerate(row[3].split())]
-        made = enum.IntEnum(name, members)
+        made = enum.IntEnum(name, members)  # type: ignore[misc]  # a name made up at run time
         setattr(cls, name, made)
         return made
 
@@ -258,11 +259,13 @@ def _cast(value: Any, kind: ControlType) -> Any:
         or (kind is _Z and isinstance(value, Size))
     ):
         return value
-    raise RuntimeError(f"Unable to cast Python instance of type {type(value)} to C++ type {kind.name}")
+    raise RuntimeError(
+        f"Unable to cast Python instance of type {type(value)} to C++ type {kind.name}"
+    )
 
 
 def control_value(value: Any, kind: ControlType) -> Any:
-    """A Python value as the control would hold it: lists and tuples become tuples; RuntimeError when unfit."""
+    """A value as the control would hold it: lists become tuples; RuntimeError when unfit."""
     arrays = kind in (_I, _L, _F, _R, ControlType.Byte)
     if arrays and isinstance(value, (list, tuple)):
         return tuple(_cast(element, kind) for element in value)

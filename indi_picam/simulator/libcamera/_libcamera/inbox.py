@@ -1,7 +1,8 @@
 """Requests that are done, between the cameras and whoever asks the CameraManager for them.
 
-Its descriptor is an epoll over an eventfd (requests cancelled or completed while somebody else was listening) and the sockets of
-the sensors. So it becomes readable when something is there to be heard, and no thread has to listen for it.
+Its descriptor is an epoll over an eventfd (requests cancelled or completed while somebody else was
+listening) and the sockets of the sensors. So it becomes readable when something is there to be
+heard, and no thread has to listen for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Orientation, Transform, ColorSpace and StreamRole: how a stream lies and what its colours mean.
 
-Transform and ColorSpace have no ``==`` here, as in the real bindings: picamera2 adds its own and keeps them
-in a set and a dictionary, by identity.
+Transform and ColorSpace have no ``==`` here, as in the real bindings: picamera2 adds its own and
+keeps them in a set and a dictionary, by identity.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ class StreamRole(enum.Enum):
 
 
 # Rotation, clockwise, as flips: 90 and 270 need a transposition, which no Pi sensor can do.
-_ROTATIONS = {0: (0, 0, 0), 180: (1, 1, 0), 90: (0, 1, 1), 270: (1, 0, 1)}
+_ROTATIONS = {
+    0: (False, False, False),
+    180: (True, True, False),
+    90: (False, True, True),
+    270: (True, False, True),
+}
 
 
 class Transform:
@@ -46,18 +51,15 @@ class Transform:
         transpose: bool = False,
     ) -> None:
         if isinstance(rotation, Transform):
-            self.hflip, self.vflip, self.transpose = (
-                rotation.hflip,
-                rotation.vflip,
-                rotation.transpose,
-            )
-            return
-        if rotation % 360 not in _ROTATIONS:
+            other = rotation
+            turned = (other.hflip, other.vflip, other.transpose)
+        elif rotation % 360 in _ROTATIONS:
+            turned = _ROTATIONS[rotation % 360]
+        else:
             raise ValueError("Invalid rotation")
-        turned = _ROTATIONS[rotation % 360]
-        self.hflip: bool = bool(turned[0]) ^ bool(hflip)
-        self.vflip: bool = bool(turned[1]) ^ bool(vflip)
-        self.transpose: bool = bool(turned[2]) ^ bool(transpose)
+        self.hflip: bool = turned[0] ^ bool(hflip)
+        self.vflip: bool = turned[1] ^ bool(vflip)
+        self.transpose: bool = turned[2] ^ bool(transpose)
 
     def __str__(self) -> str:
         parts = [name for name in ("hflip", "vflip", "transpose") if getattr(self, name)]
@@ -103,17 +105,19 @@ class ColorSpace:
         ycbcrEncoding: ColorSpace.YcbcrEncoding | None = None,
         range: ColorSpace.Range | None = None,
     ) -> None:
+        self.primaries: ColorSpace.Primaries
+        self.transferFunction: ColorSpace.TransferFunction
+        self.ycbcrEncoding: ColorSpace.YcbcrEncoding
+        self.range: ColorSpace.Range
         if isinstance(primaries, ColorSpace):
             other = primaries
             self.primaries, self.transferFunction = other.primaries, other.transferFunction
             self.ycbcrEncoding, self.range = other.ycbcrEncoding, other.range
-            return
-        if transferFunction is None or ycbcrEncoding is None or range is None:
+        elif transferFunction is None or ycbcrEncoding is None or range is None:
             raise TypeError("incompatible constructor arguments for ColorSpace")
-        self.primaries: ColorSpace.Primaries = primaries
-        self.transferFunction: ColorSpace.TransferFunction = transferFunction
-        self.ycbcrEncoding: ColorSpace.YcbcrEncoding = ycbcrEncoding
-        self.range: ColorSpace.Range = range
+        else:
+            self.primaries, self.transferFunction = primaries, transferFunction
+            self.ycbcrEncoding, self.range = ycbcrEncoding, range
 
     @staticmethod
     def _named(primaries: str, transfer: str, encoding: str, range: str) -> ColorSpace:

@@ -1,6 +1,7 @@
 """The stand-in's end of a sensor: its process, and the messages to and from it.
 
-Made by Camera when it is acquired, and imported only then: what a process costs, listing cameras need not pay.
+Made by Camera when it is acquired, and imported only then: what a process costs, listing cameras
+need not pay.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ ROOT = __file__.rsplit("/", 5)[0]
 
 
 class Pipeline:
-    """One sensor's process; ``heard`` is called with all it says besides answers, ``{"event": "gone"}`` at its end."""
+    """One sensor's process.
+
+    ``heard`` is called with all it says besides answers, and with ``{"event": "gone"}`` at its end.
+    """
 
     def __init__(self, camera_id: str, heard: Callable[[wire.Message], None]) -> None:
         self._heard = heard
@@ -35,7 +39,8 @@ class Pipeline:
                 pass_fds=(there.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=2,
-                # One thread: its CPU is to be told apart, and no array operation of it would use more.
+                # One thread: its CPU is to be told apart, and no array operation of it would use
+                # more.
                 env=os.environ | {"PYTHONPATH": ROOT, "OPENBLAS_NUM_THREADS": "1"},
             )
 

@@ -36,7 +36,7 @@ PROCESSED = (*BYTES, *sorted(PLANAR))
 
 
 def raw_name(order: str, bits: int, packing: str) -> str:
-    """The name of a raw format out of its parts: ``SBGGR12_CSI2P``, ``R10``, ``MONO_PISP_COMP1``."""
+    """The name of a raw format: ``SBGGR12_CSI2P``, ``R10``, ``MONO_PISP_COMP1``."""
     if packing == "PISP_COMP1":
         return f"{order}_PISP_COMP1"
     start = "R" if order == "MONO" else f"S{order}"
@@ -53,7 +53,7 @@ RAW = {
 
 
 class PixelFormat:
-    """A pixel format, by its name or its four characters; an unknown one gives the invalid format."""
+    """A pixel format, by its name or its four characters; unknown ones are invalid."""
 
     def __init__(self, name: str | int | None = None, modifier: int = 0) -> None:
         if isinstance(name, int):
@@ -81,7 +81,7 @@ class PixelFormat:
 
 
 def layout(name: str, width: int, height: int, stride: int, align: int) -> tuple[int, int]:
-    """(stride, bytes of a frame); ``stride`` is what was asked, 0 for the least, rounded up to ``align``."""
+    """Stride and bytes of a frame; the stride that was asked is rounded up to ``align``."""
 
     def aligned(least: int) -> int:
         return -(-max(least, stride) // align) * align

@@ -62,7 +62,7 @@ class Request:
         return self._queued
 
     def set_control(self, id: ControlId, value: Any) -> None:
-        """A control to take effect with this request; RuntimeError for a value of the wrong type."""
+        """A control to take effect with this request; RuntimeError for a wrong type."""
         self._controls[instance(id, ControlId)] = control_value(value, id.type)
 
     @property
@@ -79,4 +79,6 @@ class Request:
         self._status = Request.Status.Pending
 
     def __str__(self) -> str:
-        return f"Request({self._sequence}:{self._status.name[0]}:{len(self._buffers)}/{self._cookie})"
+        return (
+            f"Request({self._sequence}:{self._status.name[0]}:{len(self._buffers)}/{self._cookie})"
+        )
