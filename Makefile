@@ -1,6 +1,7 @@
 # make demo   five frames from the simulated camera through a real indiserver, into demo/
-# make test   formatting, lint, types, imports and all tests
-# Both install what they need first (packaging/prepare) and are quick about it the second time.
+# make test   formatting, lint, types, imports and all tests but those of make test-clients
+# make test-clients   the driver under KStars and other clients of Debian and PyPI
+# They install what they need first (packaging/prepare) and are quick about it the second time.
 
 SHELL := /bin/bash
 BIN := .venv/bin
@@ -13,7 +14,7 @@ picamera2-0.3.27 := picamera2==0.3.27
 picamera2-0.3.31 := picamera2==0.3.31
 bookworm := picamera2==0.3.31 numpy==1.24.* astropy==5.2.*
 
-.PHONY: demo test format lint types imports test-all test-versions $(VERSIONS) venv clean
+.PHONY: demo test format lint types imports test-all test-clients test-versions $(VERSIONS) venv clean
 
 demo: venv
 	@$(BIN)/python packaging/demo.py
@@ -33,12 +34,16 @@ imports: venv
 	$(BIN)/lint-imports
 
 test-all: venv
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore=tests/clients
+
+test-clients: venv
+	@packaging/debian kstars xvfb dbus-daemon
+	$(BIN)/pytest tests/clients
 
 test-versions: $(VERSIONS)
 
 $(VERSIONS):
-	packaging/prepare .venv-matrix/$@ -e . pytest pytest-timeout $($@)
+	packaging/prepare .venv-matrix/$@ -e .[test] $($@)
 	.venv-matrix/$@/bin/pytest tests/camera
 
 venv:

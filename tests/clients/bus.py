@@ -1,4 +1,4 @@
-"""One D-Bus service seen from a test: calls, properties, and every signal it ever sent, in order."""
+"""One D-Bus service seen from a test: calls, properties, and every signal it sent, in order."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, Properties
+from jeepney import (
+    DBusAddress,
+    HeaderFields,
+    MatchRule,
+    Message,
+    MessageType,
+    Properties,
+    new_method_call,
+)
 from jeepney import message_bus as bus_itself
-from jeepney import new_method_call
 from jeepney.io.blocking import open_dbus_connection
 from jeepney.wrappers import unwrap_msg
 

@@ -147,7 +147,8 @@ def _add(data: Path, profiles: Sequence[Profile]) -> None:
         for profile in profiles:
             host = None if profile.port is None else "localhost"
             added = base.execute(
-                "INSERT INTO profile (name, host, port, autoconnect, portselector) VALUES (?, ?, ?, 1, 0)",
+                "INSERT INTO profile (name, host, port, autoconnect, portselector)"
+                " VALUES (?, ?, ?, 1, 0)",
                 (profile.name, host, profile.port),
             )
             base.execute(

@@ -1,0 +1,182 @@
+"""The same requests put to two drivers, and how their answers differ, one line for each difference.
+
+A dialogue is what a driver sent in answer to each step, as words: ``set CCD_EXPOSURE Ok``. Times
+and texts for people are left out, and so is how often a countdown ticked; two drivers may differ
+in those. Knows no camera: the steps and the two drivers come from the test.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element
+from xml.sax.saxutils import escape, quoteattr
+
+from tests.system.client import Client
+
+PATIENCE_S = 10
+PULSE = "POLLING_PERIOD"
+"""A property that answers at any time and touches nothing: its answer ends a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One request. An element may be given by its number where drivers name it differently."""
+
+    name: str
+    kind: str
+    property: str
+    values: Mapping[str | int, object]
+    until: str = ""
+    """The words with which its last answer begins, where that does not come at once."""
+    times: int = 1
+    """How often those words come."""
+
+
+class Dialogue:
+    """A conversation with one device."""
+
+    def __init__(self, client: Client, device: str, home: Path) -> None:
+        self.client = client
+        self._device = device
+        self._home = str(home)
+        self.definitions: dict[str, Element] = {}
+        self._told = 0
+
+    def begin(self) -> list[str]:
+        """Asks who is there, and returns what is defined before the device is connected."""
+        self.client.send("<getProperties version='1.7'/>")
+        self.client.definition(PULSE, self._device)
+        self.client.send(f"<enableBLOB device={quoteattr(self._device)}>Also</enableBLOB>")
+        # One burst for each connection that asked, indiserver's own among them: their first counts.
+        return list(dict.fromkeys(word for word in self._answers() if word.startswith("def")))
+
+    def ask(self, step: Step) -> list[str]:
+        """The words of all that came in answer to a step."""
+        start = len(self.client.log)
+        if step.kind == "Properties":
+            self.client.send(
+                f"<getProperties version='1.7' device={quoteattr(self._device)}"
+                f" name={quoteattr(step.property)}/>"
+            )
+        else:
+            values = {self._element(step.property, k): v for k, v in step.values.items()}
+            self.client.new(
+                step.kind,
+                self._device,
+                step.property,
+                {
+                    name: escape(str(value).replace("HOME", self._home))
+                    for name, value in values.items()
+                },
+            )
+        if step.until:
+            seen: list[Element] = []
+
+            def last(message: Element) -> bool:
+                if words(message).startswith(step.until) and message not in seen:
+                    seen.append(message)
+                return len(seen) >= step.times
+
+            with suppress(TimeoutError):  # what is missing then shows as a difference
+                self.client.wait(last, since=start, timeout=PATIENCE_S)
+        return self._answers()
+
+    def _element(self, name: str, element: str | int) -> str:
+        if isinstance(element, str):
+            return element
+        defined = self.definitions.get(name)
+        return "" if defined is None else defined[element].get("name", "")
+
+    def _answers(self) -> list[str]:
+        """What came since the last call; the pulse comes after everything asked before it."""
+        position = len(self.client.log)
+        self.client.new("Number", self._device, PULSE, {"PERIOD_MS": 50})
+        self.client.wait(lambda m: words(m).startswith(f"set {PULSE}"), since=position)
+        told, self._told = self.client.log[self._told :], len(self.client.log)
+        spoken: list[str] = []
+        for message in told:
+            if message.get("device") != self._device or message.tag == "message":
+                continue
+            if message.tag.startswith("def"):
+                self.definitions[message.get("name", "")] = message
+            text = words(message).replace(self._home, "HOME")
+            if not text.startswith(f"set {PULSE}") and spoken[-1:] != [text]:
+                spoken.append(text)
+        return spoken
+
+
+def words(message: Element) -> str:
+    """A message in short: what it does, to which property, state and values."""
+    name, state = message.get("name"), message.get("state")
+    if message.tag.startswith("def"):
+        return f"def {name}"
+    if message.tag.startswith("del"):
+        return f"del {name}"
+    if message.tag == "setBLOBVector":
+        return f"set {name} {state} {message[0].get('format')}"
+    if not message.tag.startswith("set"):
+        return message.tag
+    shown = [shown for child in message if (shown := _value(message, child)) is not None]
+    return f"set {name} {state} {' '.join(shown)}".rstrip()
+
+
+def _value(message: Element, child: Element) -> str | None:
+    text = (child.text or "").strip()
+    if message.tag == "setSwitchVector":
+        return child.get("name") if text == "On" else None
+    if message.get("name") == "CCD_EXPOSURE" and message.get("state") == "Busy":
+        return None
+    return f"{float(text):g}" if message.tag == "setNumberVector" else text
+
+
+def differences_of_answers(
+    step: str, reference: Sequence[str], ours: Sequence[str]
+) -> Iterator[str]:
+    """What one driver said in a step and the other did not, with what both said just before."""
+    matcher = difflib.SequenceMatcher(a=reference, b=ours, autojunk=False)
+    for change, start, end, our_start, our_end in matcher.get_opcodes():
+        if change == "equal":
+            continue
+        after = f" (after {reference[start - 1]})" if start else ""
+        for word in reference[start:end]:
+            yield f"{step}: only the reference: {word}{after}"
+        for word in ours[our_start:our_end]:
+            yield f"{step}: only ours: {word}{after}"
+
+
+def differences_of_definitions(
+    reference: Mapping[str, Element], ours: Mapping[str, Element]
+) -> Iterator[str]:
+    """What is defined in one driver alone or otherwise; limits and values with it."""
+    for name in sorted(reference.keys() - ours.keys()):
+        yield f"{name}: only the reference"
+    for name in sorted(ours.keys() - reference.keys()):
+        yield f"{name}: only ours"
+    for name in sorted(reference.keys() & ours.keys()):
+        for what, theirs in _traits(reference[name]).items():
+            mine = _traits(ours[name]).get(what)
+            if mine != theirs:
+                yield f"{name} {what}: reference {theirs}, ours {mine}"
+        for what in _traits(ours[name]).keys() - _traits(reference[name]).keys():
+            yield f"{name} {what}: reference None, ours {_traits(ours[name])[what]}"
+
+
+def _traits(definition: Element) -> dict[str, str]:
+    """Everything a definition says that does not change from moment to moment."""
+    traits = {"kind": definition.tag}
+    for key in ("label", "group", "perm", "rule"):
+        traits[key] = repr(definition.get(key))
+    traits["timeout"] = f"{float(definition.get('timeout', 0)):g}"
+    traits["elements"] = " ".join(child.get("name", "") for child in definition)
+    for child in definition:
+        name = child.get("name", "")
+        traits[f"{name} label"] = repr(child.get("label"))
+        if definition.tag == "defNumberVector":
+            traits[f"{name} format"] = repr(child.get("format"))
+            for key in ("min", "max", "step"):
+                traits[f"{name} {key}"] = f"{float(child.get(key, 'nan')):g}"
+    return traits

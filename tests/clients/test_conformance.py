@@ -1,0 +1,199 @@
+"""The reference, INDI's own CCD simulator, and our driver are asked the same and answer the same.
+
+``conformance_differences.toml`` lists where they do not, each with its reason. What is not listed
+fails here, and so does what is listed and no longer so.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import pytest
+
+from tests.clients.dialogue import (
+    Dialogue,
+    Step,
+    differences_of_answers,
+    differences_of_definitions,
+)
+from tests.system.conftest import DEVICE
+from tests.system.server import SIMULATOR, serving
+
+DIFFERENCES = Path(__file__).parent / "conformance_differences.toml"
+
+EXPOSURE = "CCD_EXPOSURE"
+DONE = "set CCD_EXPOSURE Ok"
+
+
+def switch(name: str, property: str, element: str | int, until: str = "", times: int = 1) -> Step:
+    return Step(name, "Switch", property, {element: "On"}, until, times)
+
+
+def number(name: str, property: str, until: str = "", **values: object) -> Step:
+    return Step(name, "Number", property, dict(values), until)
+
+
+def text(name: str, property: str, *values: str) -> Step:
+    return Step(name, "Text", property, dict(enumerate(values)))
+
+
+def expose(name: str, seconds: object, until: str = DONE) -> Step:
+    return Step(name, "Number", EXPOSURE, {"CCD_EXPOSURE_VALUE": seconds}, until)
+
+
+def frame(name: str, *values: int) -> Step:
+    return Step(
+        name, "Number", "CCD_FRAME", dict(zip(("X", "Y", "WIDTH", "HEIGHT"), values, strict=False))
+    )
+
+
+STEPS = (
+    switch("connect", "CONNECTION", "CONNECT", "def CCD_FAST_COUNT"),
+    switch("connect again", "CONNECTION", "CONNECT"),
+    Step("ask for one property", "Properties", "CCD_BINNING", {}),
+    Step("ask for a property that is not there", "Properties", "NO_SUCH", {}),
+    # exposures
+    expose("exposure", 0.5),
+    expose("exposure below the limit", -1, "set CCD_EXPOSURE Alert"),
+    expose("exposure above the limit", 1e9, "set CCD_EXPOSURE Alert"),
+    expose("exposure after a refusal", 0.5),
+    expose("long exposure", 20, "set CCD_EXPOSURE Busy"),
+    expose("new exposure while busy", 0.5),
+    switch("abort when idle", "CCD_ABORT_EXPOSURE", "ABORT", "set CCD_EXPOSURE Idle"),
+    expose("another long exposure", 20, "set CCD_EXPOSURE Busy"),
+    switch("abort", "CCD_ABORT_EXPOSURE", "ABORT", "set CCD_EXPOSURE Idle"),
+    expose("exposure after an abort", 0.5),
+    # types
+    switch("dark", "CCD_FRAME_TYPE", "FRAME_DARK"),
+    switch("flat", "CCD_FRAME_TYPE", "FRAME_FLAT"),
+    switch("bias", "CCD_FRAME_TYPE", "FRAME_BIAS"),
+    expose("bias exposure of any length", 0),
+    switch("light", "CCD_FRAME_TYPE", "FRAME_LIGHT"),
+    Step("no type at all", "Switch", "CCD_FRAME_TYPE", {"FRAME_LIGHT": "Off"}),
+    # geometry
+    number("binning 2", "CCD_BINNING", HOR_BIN=2, VER_BIN=2),
+    frame("frame", 100, 200, 300, 400),
+    frame("the same frame again", 100, 200, 300, 400),
+    expose("exposure of a binned frame", 0.5),
+    frame("part of a frame", 10, 20),
+    frame("frame without width", 0, 0, 0, 100),
+    frame("frame beyond the left edge", -1, 0, 100, 100),
+    frame("frame beyond the right edge", 0, 0, 100000, 100),
+    number("no binning", "CCD_BINNING", HOR_BIN=0, VER_BIN=0),
+    number("binning above the limit", "CCD_BINNING", HOR_BIN=99, VER_BIN=99),
+    number("binning 1", "CCD_BINNING", HOR_BIN=1, VER_BIN=1),
+    switch("frame reset", "CCD_FRAME_RESET", "RESET"),
+    # formats
+    switch("capture format", "CCD_CAPTURE_FORMAT", 0),
+    Step("no capture format", "Switch", "CCD_CAPTURE_FORMAT", {0: "Off"}),
+    switch("transfer format", "CCD_TRANSFER_FORMAT", "FORMAT_FITS"),
+    switch("compression on", "CCD_COMPRESSION", "INDI_ENABLED"),
+    expose("compressed exposure", 0.5),
+    switch("compression off", "CCD_COMPRESSION", "INDI_DISABLED"),
+    # upload
+    text("upload settings", "UPLOAD_SETTINGS", "HOME/pictures", "light_XXX"),
+    switch("upload local", "UPLOAD_MODE", "UPLOAD_LOCAL"),
+    expose("local exposure", 0.5),
+    switch("upload both", "UPLOAD_MODE", "UPLOAD_BOTH"),
+    expose("exposure to both", 0.5),
+    switch("upload client", "UPLOAD_MODE", "UPLOAD_CLIENT"),
+    # fast exposure
+    switch("fast exposure on", "CCD_FAST_TOGGLE", "INDI_ENABLED"),
+    number("fast count", "CCD_FAST_COUNT", FRAMES=3),
+    Step("fast exposures", "Number", EXPOSURE, {"CCD_EXPOSURE_VALUE": 0.5}, "set CCD1 Ok", times=3),
+    number("fast count again", "CCD_FAST_COUNT", FRAMES=100),
+    expose("fast exposures that will be aborted", 1, "set CCD_EXPOSURE Busy"),
+    switch("abort of a batch", "CCD_ABORT_EXPOSURE", "ABORT", "set CCD_EXPOSURE Idle"),
+    switch("fast exposure off", "CCD_FAST_TOGGLE", "INDI_DISABLED"),
+    # the rest of the camera
+    text("active devices", "ACTIVE_DEVICES", "Some Mount"),
+    number("scope", "SCOPE_INFO", FOCAL_LENGTH=500, APERTURE=80),
+    switch("coordinates on", "WCS_CONTROL", "WCS_ENABLE"),
+    number("rotation", "CCD_ROTATION", CCD_ROTATION_VALUE=45),
+    switch("coordinates off", "WCS_CONTROL", "WCS_DISABLE"),
+    text("header", "FITS_HEADER", "OBJECT", "M 31"),
+    text("colour filter", "CCD_CFA", "0", "0", "BGGR"),
+    number("gain", "CCD_GAIN", GAIN=2),
+    # what every driver has
+    switch("settings saved", "CONFIG_PROCESS", "CONFIG_SAVE"),
+    switch("settings loaded", "CONFIG_PROCESS", "CONFIG_LOAD", "set CONFIG_PROCESS"),
+    switch("settings purged", "CONFIG_PROCESS", "CONFIG_PURGE"),
+    switch("settings loaded that are not there", "CONFIG_PROCESS", "CONFIG_LOAD"),
+    switch("debug on", "DEBUG", "ENABLE"),
+    switch("debug off", "DEBUG", "DISABLE"),
+    switch("simulation on", "SIMULATION", "ENABLE"),
+    switch("simulation off", "SIMULATION", "DISABLE"),
+    # bad requests
+    number("value of a read-only property", "CCD_INFO", CCD_MAX_X=10),
+    number("value of a property that is not there", "NO_SUCH", VALUE=1),
+    number("value of an element that is not there", "CCD_BINNING", NO_SUCH=1),
+    expose("exposure that is no number", "soon", ""),
+    switch("kind of the wrong property", "CCD_GAIN", "GAIN"),
+    # the end
+    expose("exposure when the camera goes", 20, "set CCD_EXPOSURE Busy"),
+    switch("disconnect", "CONNECTION", "DISCONNECT", "del CCD_FAST_COUNT"),
+    switch("disconnect again", "CONNECTION", "DISCONNECT"),
+    switch("connect once more", "CONNECTION", "CONNECT", "def CCD_FAST_COUNT"),
+)
+
+
+AS_LARGE_AS_OURS = (
+    Step(
+        "the sensor of an imx477",
+        "Number",
+        "SIMULATOR_SETTINGS",
+        {"SIM_XRES": 4056, "SIM_YRES": 3040, "SIM_XSIZE": 1.55, "SIM_YSIZE": 1.55},
+    ),
+    switch("colours", "SIMULATE_BAYER", "INDI_ENABLED"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """All that a driver said."""
+
+    answers: Mapping[str, Sequence[str]]
+    definitions: Mapping[str, Element]
+
+
+def record(directory: Path, driver: str, device: str, preparation: Sequence[Step]) -> Recording:
+    """Puts all requests to a driver whose home is a new directory."""
+    directory.mkdir()
+    with serving(directory, driver, {"HOME": str(directory)}) as server:
+        dialogue = Dialogue(server.tcp(), device, directory)
+        answers = {"first definitions": dialogue.begin()}
+        for step in preparation:
+            dialogue.ask(step)
+        answers |= {step.name: dialogue.ask(step) for step in STEPS}
+        return Recording(answers, dialogue.definitions)
+
+
+@pytest.mark.timeout(180)
+def test_our_driver_speaks_as_the_reference_does(tmp_path: Path) -> None:
+    reference = record(
+        tmp_path / "reference", "/usr/bin/indi_simulator_ccd", "CCD Simulator", AS_LARGE_AS_OURS
+    )
+    ours = record(tmp_path / "ours", SIMULATOR, DEVICE, ())
+    common = reference.definitions.keys() & ours.definitions.keys()
+    found = list(differences_of_definitions(reference.definitions, ours.definitions))
+    for step, answers in reference.answers.items():
+        # What only one of them has is one difference, not one more in every step.
+        theirs, mine = (
+            [word for word in said if word.split()[1] in common]
+            for said in (answers, ours.answers[step])
+        )
+        found += differences_of_answers(step, theirs, mine)
+    listed = [
+        line
+        for entry in tomllib.loads(DIFFERENCES.read_text())["differences"]
+        for line in entry["lines"]
+    ]
+    unlisted = [line for line in found if line not in listed]
+    gone = [line for line in listed if line not in found]
+    assert not unlisted, "not listed: " + "\n".join(["", *unlisted])
+    assert not gone, "listed, but no longer so: " + "\n".join(["", *gone])
+    assert len(set(listed)) == len(listed)
