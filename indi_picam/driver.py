@@ -20,7 +20,7 @@ from pathlib import Path
 from indi_picam import fits
 from indi_picam.camera.modes import CameraFault, CameraId
 from indi_picam.camera.remote import RemoteCamera, list_cameras
-from indi_picam.ccd.camera_device import CameraDevice, driver_info
+from indi_picam.ccd.camera_device import CameraDevice
 from indi_picam.indi.journal import note
 from indi_picam.indi.link import Link
 
@@ -47,7 +47,8 @@ async def run(settings: DriverSettings, read_fd: int, write_fd: int) -> None:
     devices = [
         CameraDevice(
             name,
-            driver_info(settings.default_name, settings.executable),
+            settings.default_name,
+            settings.executable,
             RemoteCamera(camera_id, module_path=settings.module_path),
             link,
         )

@@ -10,8 +10,11 @@ collected.
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import struct
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,15 +29,20 @@ if TYPE_CHECKING:
 BLOCK = 2880
 """Length of a FITS block in bytes (FITS 4.0, section 3.1)."""
 CARD = 80
-HEADER_ROOM = 3 * BLOCK
-"""Room reserved for a header in bytes: 108 cards, twice what a frame with every snooped value
-needs."""
+HEADER_ROOM = 4 * BLOCK
+"""Room reserved for a header in bytes: 144 cards; a frame with every snooped value has some 90."""
+LONGEST_TEXT = CARD - 12
+"""Characters of a text value on one card, each apostrophe counted twice (FITS 4.0, 4.2.1.1)."""
 _COPY_PIECE = 4 << 20
 _NO_CHECKSUM = b"0" * 16
+_GREEK = re.compile(r"GREEK (SMALL|CAPITAL) LETTER (?:FINAL )?(\w+)")
 
 
 class Card(NamedTuple):
-    """One keyword of the header; a card whose value is None is left out."""
+    """One keyword of the header; a card whose value is None or not finite is left out.
+
+    Text may be anything: what FITS cannot hold is replaced (:func:`legal_text`) or cut.
+    """
 
     keyword: str
     value: str | int | float | bool | None
@@ -49,6 +57,8 @@ class FitsFile:
     size: int
     cards_moved: bool
     """Whether the header outgrew its room and the pixels had to be copied."""
+    compressed: bool = False
+    """Whether it is a Rice-compressed file (fpack's)."""
 
 
 def prepare() -> None:
@@ -126,6 +136,37 @@ def _iso(utc_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}"
 
 
+def legal_text(text: str) -> str:
+    """Text as FITS can hold it, printable ASCII (FITS 4.0, 4.2.1.1): ``Hα, é`` is ``Halpha, e``."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(_legal_character(c) for c in decomposed if not unicodedata.combining(c))
+
+
+def _legal_character(character: str) -> str:
+    if " " <= character <= "~":
+        return character
+    if greek := _GREEK.fullmatch(unicodedata.name(character, "")):
+        return greek[2].lower() if greek[1] == "SMALL" else greek[2].capitalize()
+    return " " if character.isspace() else "?"
+
+
+def text_value(text: str) -> str:
+    """Text as one card can hold it: legal, and no longer than :data:`LONGEST_TEXT`."""
+    text = legal_text(text)[:LONGEST_TEXT]
+    while len(text) + text.count("'") > LONGEST_TEXT:
+        text = text[:-1]
+    return text
+
+
+def _legal(value: str | int | float | bool, comment: str) -> tuple[str | int | float | bool, str]:
+    """Value and comment that fit on a card; the comment is cut before the value."""
+    width = 20
+    if isinstance(value, str):
+        value = text_value(value)
+        width = max(width, len(value) + value.count("'") + 2)
+    return value, legal_text(comment)[: max(0, CARD - len("KEYWORD = ") - width - len(" / "))]
+
+
 def finish(memory: int, facts: FrameFacts, cards: Iterable[Card]) -> FitsFile:
     """Writes the header before the pixels of a frame and so makes its memory a FITS file.
 
@@ -138,12 +179,13 @@ def finish(memory: int, facts: FrameFacts, cards: Iterable[Card]) -> FitsFile:
 
     header = Header()
     for keyword, value, comment in (*_structure(facts), *cards):
-        if value is None:
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
             continue
         if keyword in ("COMMENT", "HISTORY"):
-            header.add_comment(value) if keyword == "COMMENT" else header.add_history(value)
+            text = legal_text(str(value))
+            header.add_comment(text) if keyword == "COMMENT" else header.add_history(text)
         else:
-            header[keyword] = (value, comment)
+            header[keyword] = _legal(value, comment)
     header["CHECKSUM"] = (_NO_CHECKSUM.decode(), "HDU checksum")
     header["DATASUM"] = (str(facts.datasum), "data unit checksum")
     text, room = _filled(header, facts.header_room)

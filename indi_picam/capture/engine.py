@@ -54,6 +54,10 @@ class State(Enum):
     DELIVERING = "delivering"
 
 
+class DeliveryFault(Exception):
+    """A frame was taken and could not be made ready; the text is a sentence for the user."""
+
+
 class Listener(Protocol[Ready]):
     """Who is told what becomes of an exposure; nothing is told once it was aborted."""
 
@@ -61,10 +65,13 @@ class Listener(Protocol[Ready]):
         """The exposure that will be delivered began at this moment of the camera's clock."""
 
     async def make_ready(self, plan: ExposurePlan, frame: Frame) -> Ready:
-        """Makes what can be sent of a frame, whose memory the listener owns from now on."""
+        """Makes what can be sent of a frame, whose memory the listener owns from now on.
 
-    def hand_over(self, plan: ExposurePlan, ready: Ready, *, last: bool) -> None:
-        """Sends it; at the last frame of the plan the engine is idle already."""
+        Raises DeliveryFault when that cannot be done; the exposure has failed then.
+        """
+
+    def hand_over(self, plan: ExposurePlan, frame: FrameFacts, ready: Ready, left: int) -> None:
+        """Sends it; when no more frames of the plan are left, the engine is idle already."""
 
     def exposure_failed(self, plan: ExposurePlan, sentence: str) -> None:
         """The exposure is given up; the next may be started."""
@@ -169,6 +176,10 @@ class Engine(Generic[Ready]):
             if fault.retry:
                 self._replace()
             self._listener.exposure_failed(plan, str(fault))
+        except DeliveryFault as fault:
+            self.state = State.IDLE
+            await self._camera.abort()
+            self._listener.exposure_failed(plan, str(fault))
 
     async def _take(self, plan: ExposurePlan, count: int, asked_s: float | None) -> int:
         """Takes and hands over frames; returns how many are left for a second try."""
@@ -178,7 +189,7 @@ class Engine(Generic[Ready]):
             request = dataclasses.replace(plan.request, count=count)
             async for frame in self._camera.take(request, lambda at_ns: self._began(plan, at_ns)):
                 remaining -= 1
-                await self._deliver(plan, frame, last=remaining == 0)
+                await self._deliver(plan, frame, remaining)
         except CameraFault as fault:
             if asked_s is None or not fault.retry or not _retry_in_time(plan, asked_s):
                 raise
@@ -190,12 +201,12 @@ class Engine(Generic[Ready]):
         self.state = State.EXPOSING
         self._listener.exposure_began(plan, at_ns)
 
-    async def _deliver(self, plan: ExposurePlan, frame: Frame, *, last: bool) -> None:
+    async def _deliver(self, plan: ExposurePlan, frame: Frame, left: int) -> None:
         self.state = State.DELIVERING
         ready = await self._listener.make_ready(plan, frame)
         # Clients answer the hand-over with the next exposure at once: it must find the engine idle.
-        self.state = State.IDLE if last else State.EXPOSING
-        self._listener.hand_over(plan, ready, last=last)
+        self.state = State.EXPOSING if left else State.IDLE
+        self._listener.hand_over(plan, frame.facts, ready, left)
 
     def _lost(self, fault: CameraFault) -> None:
         self._listener.camera_trouble(str(fault))

@@ -6,7 +6,7 @@ at the moment an exposure is ordered, so that later changes never touch a runnin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from indi_picam.camera.modes import CameraFacts, FrameRequest, ModeFacts, Roi
@@ -46,6 +46,10 @@ class ExposurePlan:
     def exposure_s(self) -> float:
         """Length of one exposure in seconds."""
         return self.request.exposure_us / 1e6
+
+    def repeated(self, count: int) -> ExposurePlan:
+        """The same exposure so many times without a gap."""
+        return replace(self, request=replace(self.request, count=count))
 
 
 def plan_exposure(

@@ -11,23 +11,21 @@ Knows what a client sees and in which order; what each property does stands in i
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 
 from indi_picam import __version__, fits
 from indi_picam.camera.modes import CameraFault, FrameFacts, ModeFacts
 from indi_picam.camera.remote import RemoteCamera
 from indi_picam.capture.plan import ExposurePlan
 from indi_picam.ccd.controls import Controls
-from indi_picam.ccd.exposing import Exposing
+from indi_picam.ccd.exposing import Exchange, Exposing
+from indi_picam.ccd.general import General
 from indi_picam.ccd.imaging import Imaging
-from indi_picam.indi import config
+from indi_picam.ccd.saving import Saving
+from indi_picam.ccd.uploading import Uploading
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.link import Link
 from indi_picam.indi.vectors import (
-    AnyVector,
-    Rule,
     State,
     Switch,
     SwitchVector,
@@ -46,26 +44,6 @@ CONNECTION = SwitchVector(
     (Switch("CONNECT", "Connect"), Switch("DISCONNECT", "Disconnect", True)),
 )
 
-CONFIG_PROCESS = SwitchVector(
-    "CONFIG_PROCESS",
-    "Configuration",
-    "Options",
-    (
-        Switch("CONFIG_LOAD", "Load"),
-        Switch("CONFIG_SAVE", "Save"),
-        Switch("CONFIG_DEFAULT", "Default"),
-        Switch("CONFIG_PURGE", "Purge"),
-    ),
-    timeout=0,
-    rule=Rule.AT_MOST_ONE,
-)
-CONFIG_DONE = {
-    "CONFIG_LOAD": "Device configuration applied.",
-    "CONFIG_SAVE": "Device configuration saved.",
-    "CONFIG_DEFAULT": "Default device configuration applied.",
-    "CONFIG_PURGE": "Device configuration deleted.",
-}
-
 DEFINITION_ORDER = (
     "CCD_EXPOSURE",
     "CCD_ABORT_EXPOSURE",
@@ -74,10 +52,16 @@ DEFINITION_ORDER = (
     "CCD_BINNING",
     "CCD_TEMPERATURE",
     "CCD_CAPTURE_FORMAT",
+    "CCD_TRANSFER_FORMAT",
     "CCD_INFO",
+    "CCD_COMPRESSION",
     "CCD1",
     "CCD_FRAME_TYPE",
     "CCD_CFA",
+    "UPLOAD_MODE",
+    "UPLOAD_SETTINGS",
+    "CCD_FAST_TOGGLE",
+    "CCD_FAST_COUNT",
     "CCD_GAIN",
     "PICAM_ISO",
     "PICAM_MODE",
@@ -86,16 +70,6 @@ DEFINITION_ORDER = (
     "PICAM_FRAME",
 )
 """What a client sees once connected: INDI::CCD's order, then the driver's own."""
-
-SAVED_ORDER = (
-    "PICAM_MODE",
-    "CCD_FRAME",
-    "CCD_BINNING",
-    "CCD_GAIN",
-    "PICAM_VALUES",
-)
-"""What CONFIG_SAVE keeps, in the order it is applied again: the mode first, as the frame lies in
-it."""
 
 
 def driver_info(driver_name: str, executable: str) -> TextVector:
@@ -117,22 +91,31 @@ def driver_info(driver_name: str, executable: str) -> TextVector:
 class CameraDevice:
     """The INDI device of one camera."""
 
-    def __init__(self, name: str, info: TextVector, camera: RemoteCamera, link: Link) -> None:
+    def __init__(
+        self, name: str, driver_name: str, executable: str, camera: RemoteCamera, link: Link
+    ) -> None:
         self.indi = Device(name, link.send)
-        self._settings = config.config_path(name)
         self._connection = self.indi.add(CONNECTION, self._connect_or_not, from_start=True)
-        self.indi.add(info, from_start=True)
-        self.indi.add(CONFIG_PROCESS, self._process_config, from_start=True)
+        self.indi.add(driver_info(driver_name, executable), from_start=True)
+        self._general = General(self.indi, executable)
+        self._saving = Saving(self.indi)
+        self._uploading = Uploading(self.indi)
         self._controls = Controls(self.indi)
         self._exposing = Exposing(
-            self.indi, link, camera, self._plan, self._cards, self._frame_taken
+            self.indi,
+            link,
+            camera,
+            self._uploading,
+            Exchange(self._plan, self._cards, self._frame_taken, lambda: self._general.polling_s),
         )
         self._imaging = Imaging(self.indi, self._exposing.engine, self._mode_changed)
         self._mode_name: str | None = None
+        self._saving.restore()
+        self._general.restored()
 
     async def close(self) -> None:
         """Ends the worker and frees the camera; never raises."""
-        await self._exposing.engine.disconnect()
+        await self._exposing.close()
 
     # -- connection --------------------------------------------------------------------------------
 
@@ -162,6 +145,7 @@ class CameraDevice:
         self._controls.frame_taken(proof)
         shown = (name for name in DEFINITION_ORDER if self._is_shown(name, proof))
         self.indi.define(*(self.indi[name] for name in shown))
+        self._uploading.connected()
 
     def _is_shown(self, name: str, proof: FrameFacts) -> bool:
         if name == "CCD_CFA":
@@ -169,8 +153,7 @@ class CameraDevice:
         return name != "CCD_TEMPERATURE" or proof.temperature_c is not None
 
     async def _disconnect(self) -> Answer:
-        await self._exposing.stop()
-        await self._exposing.engine.disconnect()
+        await self._exposing.close()
         return Answer(State.IDLE, then=self._hide_all)
 
     def _hide_all(self) -> None:
@@ -201,30 +184,3 @@ class CameraDevice:
             *fits.exposure_cards(plan.request, facts, plan.mode),
             fits.Card("SWCREATE", f"indi_picam {__version__}", "software"),
         ]
-
-    # -- saved settings ----------------------------------------------------------------------------
-
-    async def _process_config(self, asked: Mapping[str, bool]) -> Answer:
-        action = next((name for name, on in asked.items() if on), None)
-        off = dict.fromkeys(asked, False)
-        try:
-            match action:
-                case "CONFIG_LOAD":
-                    await self._load(self._settings)
-                case "CONFIG_DEFAULT":
-                    await self._load(config.default_path(self._settings))
-                case "CONFIG_SAVE":
-                    await asyncio.to_thread(
-                        config.save, self._settings, self.indi.name, self._saved()
-                    )
-                case "CONFIG_PURGE":
-                    await asyncio.to_thread(config.purge, self._settings)
-        except config.ConfigFault as fault:
-            return Answer(State.ALERT, off, str(fault))
-        return Answer(State.OK, off, CONFIG_DONE.get(action or ""))
-
-    async def _load(self, path: Path) -> None:
-        await self.indi.apply(await asyncio.to_thread(config.load, path, self.indi.name))
-
-    def _saved(self) -> list[AnyVector]:
-        return [self.indi[name].vector for name in SAVED_ORDER if self.indi[name].defined]

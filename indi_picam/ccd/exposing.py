@@ -3,7 +3,9 @@
     moment                 messages, in this order (INDI::CCD, indiccd.cpp)
     request accepted       CCD_EXPOSURE Busy, the time asked for
     while exposing         CCD_EXPOSURE Busy, whole seconds left, 0 when the readout begins
-    picture finished       CCD1 with the FITS file, CCD_EXPOSURE Ok 0; nothing is read in between
+    picture finished       (the file is saved, CCD_FILE_PATH) CCD1 with the file, CCD_EXPOSURE Ok 0
+    fast: more to come     CCD_EXPOSURE Ok 0, CCD_FAST_COUNT Busy and one less, CCD1
+    fast: the last one     CCD_EXPOSURE Ok 0, CCD_FAST_COUNT Idle 1, CCD1
     aborted                CCD_ABORT_EXPOSURE Ok, CCD_EXPOSURE Idle 0, and nothing more of it
     failed                 CCD_EXPOSURE Alert with a sentence
 
@@ -16,12 +18,15 @@ import asyncio
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from indi_picam import clock, fits
 from indi_picam.camera.modes import FrameFacts, ModeFacts
 from indi_picam.camera.remote import Frame, RemoteCamera
-from indi_picam.capture.engine import Engine
+from indi_picam.capture.compressing import CompressionFault, Compressor
+from indi_picam.capture.engine import DeliveryFault, Engine
 from indi_picam.capture.plan import ExposurePlan
+from indi_picam.ccd.uploading import Uploading
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.link import Link
 from indi_picam.indi.vectors import (
@@ -29,6 +34,7 @@ from indi_picam.indi.vectors import (
     BlobVector,
     Number,
     NumberVector,
+    Refused,
     Rule,
     State,
     Switch,
@@ -60,10 +66,36 @@ LAST_FRAME = NumberVector(
     ),
     perm="ro",
 )
+FAST_TOGGLE = SwitchVector(
+    "CCD_FAST_TOGGLE",
+    "Fast Exposure",
+    "Options",
+    (Switch("INDI_ENABLED", "Enabled"), Switch("INDI_DISABLED", "Disabled", True)),
+    timeout=0,
+)
+FAST_COUNT = NumberVector(
+    "CCD_FAST_COUNT",
+    "Fast Count",
+    "Options",
+    (Number("FRAMES", "Frames", 1, 0, 100_000, 1, "%.f"),),
+    timeout=0,
+)
 EXPOSURE_STEP_S = 1
 """Of the number's arrows in clients; the sensor's own step is a line, some 10 us."""
-_TICK_S = 1.0 * clock.SCALE
-"""One real second between two steps of the countdown (INDI::CCD: POLLING_PERIOD)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What exposing asks of and tells to the other groups of its device."""
+
+    plan: Callable[[float], ExposurePlan]
+    """The order for an exposure of so many seconds, as everything stands; may raise Refused."""
+    cards: Callable[[ExposurePlan, FrameFacts], Iterable[fits.Card]]
+    """The header of a frame."""
+    frame_taken: Callable[[FrameFacts], None]
+    """Told of each frame."""
+    polling_s: Callable[[], float]
+    """Real seconds between two steps of the countdown."""
 
 
 class Exposing:
@@ -74,35 +106,41 @@ class Exposing:
         device: Device,
         link: Link,
         camera: RemoteCamera,
-        plan: Callable[[float], ExposurePlan],
-        cards: Callable[[ExposurePlan, FrameFacts], Iterable[fits.Card]],
-        on_frame: Callable[[FrameFacts], None],
+        uploading: Uploading,
+        exchange: Exchange,
     ) -> None:
         self.engine: Engine[fits.FitsFile] = Engine(camera, self)
         self._device = device
         self._link = link
-        self._plan = plan
-        self._cards = cards
-        self._on_frame = on_frame
+        self._uploading = uploading
+        self._exchange = exchange
+        self._compressor = Compressor()
         self._countdown: asyncio.Task[None] | None = None
         self._exposure = device.add(EXPOSURE, self._expose, check_limits=False)
         self._abort_switch = device.add(ABORT, self._abort)
         self._image = device.add(IMAGE)
+        self._fast = device.add(FAST_TOGGLE, self._set_fast)
+        self._fast_count = device.add(FAST_COUNT, self._set_fast_count)
         self._last_frame = device.add(LAST_FRAME)
 
     def mode_changed(self, mode: ModeFacts) -> None:
         """Tells the exposure limits of a mode."""
+        # Clients round to six decimals: a maximum rounded up would be refused.
         limits = (mode.exposure_min_us / 1e6, mode.exposure_max_us / 1e6, EXPOSURE_STEP_S)
         self._device.set(self._exposure, limits={"CCD_EXPOSURE_VALUE": limits})
 
-    async def stop(self) -> None:
-        """Ends a running exposure without a word, for a disconnect."""
+    async def close(self) -> None:
+        """Ends a running exposure without a word, and the worker with it; never raises."""
         self._stop_countdown()
-        await self.engine.abort()
+        await self.engine.disconnect()
+        self._compressor.close()
         self._device.set(self._exposure, state=State.IDLE)
+        self._end_fast()
 
     async def _expose(self, asked: Mapping[str, float]) -> Answer:
-        plan = self._plan(asked["CCD_EXPOSURE_VALUE"])
+        plan = self._exchange.plan(asked["CCD_EXPOSURE_VALUE"])
+        if self._fast["INDI_ENABLED"]:
+            plan = plan.repeated(max(1, round(self._fast_count["FRAMES"])))
         self._stop_countdown()
         await self.engine.abort()
         self.engine.start(plan)
@@ -113,10 +151,31 @@ class Exposing:
             return Answer()
         self._stop_countdown()
         await self.engine.abort()
+        self._end_fast()
         return Answer(values={"ABORT": False}, then=self._show_idle)
 
     def _show_idle(self) -> None:
         self._device.set(self._exposure, {"CCD_EXPOSURE_VALUE": 0}, state=State.IDLE)
+
+    async def _set_fast(self, asked: Mapping[str, bool]) -> Answer:
+        if asked["INDI_ENABLED"] or not self._fast["INDI_ENABLED"]:
+            return Answer()
+        was_busy = self.engine.busy
+        self._stop_countdown()
+        await self.engine.abort()
+        self._end_fast()
+        return Answer(then=self._show_idle if was_busy else None)
+
+    async def _set_fast_count(self, asked: Mapping[str, float]) -> Answer:
+        if self._fast_count.state is State.BUSY:
+            raise Refused(
+                "The number of frames cannot be changed while they are taken: abort first."
+            )
+        return Answer(values={"FRAMES": round(asked["FRAMES"])})
+
+    def _end_fast(self) -> None:
+        if self._fast_count.state is State.BUSY:
+            self._device.set(self._fast_count, {"FRAMES": 1}, state=State.IDLE)
 
     # -- the engine's listener ---------------------------------------------------------------------
 
@@ -127,35 +186,64 @@ class Exposing:
         self._countdown = asyncio.create_task(self._count_down(end_s), name="countdown")
 
     async def make_ready(self, plan: ExposurePlan, frame: Frame) -> fits.FitsFile:
-        """Writes the header into the frame's memory and waits for its turn on the link."""
-        memory = frame.memory
+        """Makes a FITS file of a frame, saves it if wanted, and waits for its turn on the link."""
+        file = fits.FitsFile(frame.memory, 0, cards_moved=False)
         try:
-            file = fits.finish(memory, frame.facts, self._cards(plan, frame.facts))
-            memory = file.memory
+            cards = self._exchange.cards(plan, frame.facts)
+            file = fits.finish(frame.memory, frame.facts, cards)
             if file.cards_moved:
-                self._device.message(
-                    "The FITS header outgrew its room: the picture was copied once."
-                )
-            await self._link.blob_slot()
-        except BaseException:
-            os.close(memory)
+                self._device.message("The FITS header outgrew its room: the picture was copied.")
+            if self._uploading.saves:
+                await self._uploading.save(file.memory, file.size)
+            if self._uploading.sends:
+                file = await self._to_send(file)
+                await self._link.blob_slot()
+        except BaseException as fault:
+            os.close(file.memory)
+            if isinstance(fault, (OSError, ValueError, Refused)):
+                raise DeliveryFault(f"The picture could not be delivered: {fault}") from None
             raise
-        self._on_frame(frame.facts)
-        self._show_last_frame(frame.facts)
         return file
 
-    def hand_over(self, plan: ExposurePlan, ready: fits.FitsFile, *, last: bool) -> None:
-        """Sends the picture, and at the end of the exposure that it is over."""
+    async def _to_send(self, file: fits.FitsFile) -> fits.FitsFile:
+        """The file as clients get it: compressed if that is wanted."""
+        if not self._uploading.compresses:
+            return file
+        try:
+            memory, size = await self._compressor.compress(file.memory)
+        except CompressionFault as fault:
+            self._device.message(f"{fault} It is sent as it is.", "WARNING")
+            return file
+        os.close(file.memory)
+        return fits.FitsFile(memory, size, cards_moved=False, compressed=True)
+
+    def hand_over(
+        self, plan: ExposurePlan, frame: FrameFacts, ready: fits.FitsFile, left: int
+    ) -> None:
+        """Sends the picture, and tells that its exposure is over."""
         self._stop_countdown()
-        self._device.send_blob(
-            self._image, "CCD1", ready.memory, size=ready.size, format=".fits"
-        )
-        if last:
+        if not self._fast["INDI_ENABLED"]:
+            self._send(ready)
             self._device.set(self._exposure, {"CCD_EXPOSURE_VALUE": 0}, state=State.OK)
+        else:
+            self._device.set(self._exposure, {"CCD_EXPOSURE_VALUE": 0}, state=State.OK)
+            state = State.BUSY if left else State.IDLE
+            self._device.set(self._fast_count, {"FRAMES": max(1, left)}, state=state)
+            self._send(ready)
+        self._exchange.frame_taken(frame)
+        self._show_last_frame(frame)
+
+    def _send(self, file: fits.FitsFile) -> None:
+        if not self._uploading.sends:
+            os.close(file.memory)
+            return
+        kind = ".fits.fz" if file.compressed else ".fits"
+        self._device.send_blob(self._image, "CCD1", file.memory, size=file.size, format=kind)
 
     def exposure_failed(self, plan: ExposurePlan, sentence: str) -> None:
         """Shows the failure with its sentence; the camera is ready for the next exposure."""
         self._stop_countdown()
+        self._end_fast()
         self._device.set(self._exposure, state=State.ALERT, message=sentence)
 
     def camera_trouble(self, sentence: str) -> None:
@@ -165,8 +253,9 @@ class Exposing:
     # -- what is shown -----------------------------------------------------------------------------
 
     async def _count_down(self, end_s: float) -> None:
+        step_s = self._exchange.polling_s() * clock.SCALE
         while (left_s := end_s - clock.monotonic_s()) > 0:
-            next_s = max(0.0, math.ceil(left_s / _TICK_S - 1e-3) * _TICK_S - _TICK_S)
+            next_s = max(0.0, math.ceil(left_s / step_s - 1e-3) * step_s - step_s)
             await asyncio.sleep(clock.real_s(left_s - next_s))
             self._device.set(self._exposure, {"CCD_EXPOSURE_VALUE": next_s}, state=State.BUSY)
             if not next_s:

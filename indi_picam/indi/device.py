@@ -121,6 +121,8 @@ class Device:
         self.name = name
         self.tells: Callable[[Level, str], bool] = lambda level, text: level != "DEBUG"
         """Asked with every sentence: whether clients shall see it."""
+        self.changed: Callable[[Property], None] = lambda changed: None
+        """Told when a request was followed, after its answer."""
         self._send = send
         self._properties: dict[str, Property] = {}
         self._defined: list[Property] = []
@@ -158,6 +160,10 @@ class Device:
     def __getitem__(self, name: str) -> Property:
         """The property of that name, defined or not; KeyError when it was never added."""
         return self._properties[name]
+
+    def shows(self, name: str) -> bool:
+        """Whether a property of that name is defined now."""
+        return name in self._properties and self._properties[name].defined
 
     def define(self, *properties: Property) -> None:
         """Make properties visible, in this order; nothing happens to those that are."""
@@ -355,14 +361,15 @@ class Device:
                 message=f"{known.name} failed inside the driver: {fault!r}.",
             )
             return
-        if answer.then is not None:
-            try:
+        try:
+            if answer.then is not None:
                 answer.then()
-            except Exception as fault:
-                note(f"{self.name}: what follows {known.name} failed.\n{traceback.format_exc()}")
-                self.message(
-                    f"What follows {known.name} failed inside the driver: {fault!r}.", "ERROR"
-                )
+            self.changed(known)
+        except Exception as fault:
+            note(f"{self.name}: what follows {known.name} failed.\n{traceback.format_exc()}")
+            self.message(
+                f"What follows {known.name} failed inside the driver: {fault!r}.", "ERROR"
+            )
 
     def _answer_malformed(self, known: Property | None, broken: Malformed) -> None:
         if broken.request and known is not None and known.defined:

@@ -1,0 +1,154 @@
+"""Settings that outlast the driver: CONFIG_PROCESS, and what is saved by itself.
+
+    when                          what
+    the driver starts             the settings in AT_START are taken over without a word
+    CONFIG_LOAD, CONFIG_DEFAULT   every saved setting that can be set now, as if a client had asked
+    CONFIG_SAVE                   all settings in SAVED_ORDER that are defined
+    one of AT_ONCE is changed     that setting
+
+Clients send CONFIG_LOAD right after CONNECT. The file's form and place are INDI's own
+(:mod:`indi_picam.indi.config`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from indi_picam.indi import config
+from indi_picam.indi.device import Answer, Device, Property
+from indi_picam.indi.journal import note
+from indi_picam.indi.vectors import AnyVector, Refused, Rule, State, Switch, SwitchVector, requested
+
+CONFIG_PROCESS = SwitchVector(
+    "CONFIG_PROCESS",
+    "Configuration",
+    "Options",
+    (
+        Switch("CONFIG_LOAD", "Load"),
+        Switch("CONFIG_SAVE", "Save"),
+        Switch("CONFIG_DEFAULT", "Default"),
+        Switch("CONFIG_PURGE", "Purge"),
+    ),
+    timeout=0,
+    rule=Rule.AT_MOST_ONE,
+)
+SAVED_ORDER = (
+    "DEBUG",
+    "POLLING_PERIOD",
+    "DEBUG_LEVEL",
+    "LOGGING_LEVEL",
+    "LOG_OUTPUT",
+    "ACTIVE_DEVICES",
+    "UPLOAD_MODE",
+    "UPLOAD_SETTINGS",
+    "CCD_FAST_TOGGLE",
+    "CCD_COMPRESSION",
+    "PICAM_MODE",
+    "CCD_CAPTURE_FORMAT",
+    "CCD_TRANSFER_FORMAT",
+    "CCD_FRAME",
+    "CCD_BINNING",
+    "SCOPE_INFO",
+    "CCD_GAIN",
+    "PICAM_VALUES",
+)
+"""INDI::CCD's order, in which it is applied again: the mode before the frame that lies in it."""
+AT_START = (
+    "DEBUG",
+    "POLLING_PERIOD",
+    "DEBUG_LEVEL",
+    "LOGGING_LEVEL",
+    "LOG_OUTPUT",
+    "ACTIVE_DEVICES",
+    "CCD_FAST_TOGGLE",
+)
+AT_ONCE = (
+    "ACTIVE_DEVICES",
+    "SCOPE_INFO",
+    "CCD_CAPTURE_FORMAT",
+    "CCD_TRANSFER_FORMAT",
+    "CCD_FAST_TOGGLE",
+)
+
+
+class Saving:
+    """The saved settings of one device."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._path = config.config_path(device.name)
+        self._loading = False
+        device.add(CONFIG_PROCESS, self._process, from_start=True)
+        device.changed = self._changed
+
+    def restore(self) -> None:
+        """Takes over what was saved and holds from the start; a few milliseconds."""
+        try:
+            saved = config.load(self._path, self._device.name)
+        except config.ConfigFault:
+            return  # told when a client asks for CONFIG_LOAD
+        for setting in saved:
+            if setting.name not in AT_START:
+                continue
+            known = self._device[setting.name]
+            try:
+                values = requested(known.vector, setting.kind, setting.values)
+            except Refused as refusal:
+                note(f"{self._path}: {refusal}")
+            else:
+                self._device.set(known, values)
+
+    def _changed(self, changed: Property) -> None:
+        """A client changed a setting: some are saved at once."""
+        if changed.name in AT_ONCE and not self._loading:
+            asyncio.get_running_loop().run_in_executor(None, self._save_one, changed.vector)
+
+    def _save_one(self, vector: AnyVector) -> None:
+        """In a thread; a first save keeps all, as the order of the file is that of applying it."""
+        try:
+            if not config.save_one(self._path, self._device.name, vector):
+                config.save(self._path, self._device.name, self._saved())
+        except config.ConfigFault as fault:
+            note(str(fault))
+
+    def _saved(self) -> list[AnyVector]:
+        return [self._device[name].vector for name in SAVED_ORDER if self._device.shows(name)]
+
+    async def _process(self, asked: Mapping[str, bool]) -> Answer:
+        actions: dict[str, tuple[Callable[[], Awaitable[None]], str]] = {
+            "CONFIG_LOAD": (self._load, "Device configuration applied."),
+            "CONFIG_DEFAULT": (self._load_default, "Default device configuration applied."),
+            "CONFIG_SAVE": (self._save, "Device configuration saved."),
+            "CONFIG_PURGE": (self._purge, "Device configuration deleted."),
+        }
+        off = dict.fromkeys(asked, False)
+        for name, (action, done) in actions.items():
+            if asked[name]:
+                try:
+                    await action()
+                except config.ConfigFault as fault:
+                    return Answer(State.ALERT, off, str(fault))
+                return Answer(State.OK, off, done)
+        return Answer(values=off)
+
+    async def _load(self) -> None:
+        await self._apply(self._path)
+
+    async def _load_default(self) -> None:
+        await self._apply(config.default_path(self._path))
+
+    async def _apply(self, path: Path) -> None:
+        settings = await asyncio.to_thread(config.load, path, self._device.name)
+        self._loading = True
+        try:
+            await self._device.apply(settings)
+        finally:
+            self._loading = False
+
+    async def _save(self) -> None:
+        await asyncio.to_thread(config.save, self._path, self._device.name, self._saved())
+
+    async def _purge(self) -> None:
+        await asyncio.to_thread(config.purge, self._path)

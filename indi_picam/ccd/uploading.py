@@ -1,0 +1,197 @@
+"""Where pictures go: to clients, to the Pi's own disk, or both; file names, compression.
+
+    UPLOAD_MODE   a picture
+    CLIENT        is sent as CCD1
+    LOCAL         is written below UPLOAD_DIR; CCD_FILE_PATH tells the name, nothing is sent
+    BOTH          is written first and sent then
+
+Files are written beside their place and renamed, so that none is ever half written; only
+directories below the allowed ones are written to (``INDI_PICAM_UPLOAD_DIRS``, default the user's
+home). Called by the exposing group, off the loop's thread where it touches a disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from indi_picam.indi.device import Answer, Device
+from indi_picam.indi.vectors import (
+    Refused,
+    State,
+    Switch,
+    SwitchVector,
+    Text,
+    TextVector,
+)
+
+OPTIONS, IMAGE_SETTINGS = "Options", "Image Settings"
+UPLOAD_MODE = SwitchVector(
+    "UPLOAD_MODE",
+    "Upload",
+    OPTIONS,
+    (
+        Switch("UPLOAD_CLIENT", "Client", True),
+        Switch("UPLOAD_LOCAL", "Local"),
+        Switch("UPLOAD_BOTH", "Both"),
+    ),
+    timeout=0,
+)
+UPLOAD_SETTINGS = TextVector(
+    "UPLOAD_SETTINGS",
+    "Upload Settings",
+    OPTIONS,
+    (Text("UPLOAD_DIR", "Dir"), Text("UPLOAD_PREFIX", "Prefix", "IMAGE_XXX")),
+)
+FILE_PATH = TextVector(
+    "CCD_FILE_PATH", "Filename", "Image Info", (Text("FILE_PATH", "Path"),), perm="ro"
+)
+COMPRESSION = SwitchVector(
+    "CCD_COMPRESSION",
+    "Compression",
+    IMAGE_SETTINGS,
+    (Switch("INDI_ENABLED", "Enabled"), Switch("INDI_DISABLED", "Disabled", True)),
+)
+TRANSFER_FORMAT = SwitchVector(
+    "CCD_TRANSFER_FORMAT", "Encode", IMAGE_SETTINGS, (Switch("FORMAT_FITS", "FITS", True),)
+)
+HOME_TOKEN = "_HOME_"
+_LONGEST_PREFIX = 200
+_NOT_IN_NAMES = re.compile(r"[^\w.,;=+@() \[\]-]")
+_COPY_BYTES = 8 << 20
+
+
+class Uploading:
+    """The upload properties of one camera."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._home = Path(os.environ.get("HOME") or Path.home())
+        allowed = os.environ.get("INDI_PICAM_UPLOAD_DIRS")
+        self._allowed = [Path(p) for p in allowed.split(":") if p] if allowed else [self._home]
+        self._mode = device.add(UPLOAD_MODE, self._set_mode)
+        self._settings = device.add(
+            UPLOAD_SETTINGS.with_values({"UPLOAD_DIR": str(self._home)}), self._set_settings
+        )
+        self._path = device.add(FILE_PATH)
+        self._compression = device.add(COMPRESSION)
+        device.add(TRANSFER_FORMAT)
+
+    @property
+    def saves(self) -> bool:
+        """Whether pictures are written to a disk here."""
+        return not self._mode["UPLOAD_CLIENT"]
+
+    @property
+    def sends(self) -> bool:
+        """Whether pictures are sent to clients."""
+        return not self._mode["UPLOAD_LOCAL"]
+
+    @property
+    def compresses(self) -> bool:
+        """Whether pictures are compressed before they are sent."""
+        return bool(self._compression["INDI_ENABLED"])
+
+    def connected(self) -> None:
+        """Shows the name of the last file while files are written."""
+        if self.saves:
+            self._device.define(self._path)
+
+    async def save(self, memory: int, size: int) -> None:
+        """Writes a finished file to its place; raises OSError or Refused with a sentence."""
+        folder = self._checked_folder(str(self._settings["UPLOAD_DIR"]))
+        prefix = str(self._settings["UPLOAD_PREFIX"])
+        path = await asyncio.to_thread(write_picture, folder, prefix, ".fits", memory, size)
+        self._device.message(f"Image saved to {path}")
+        self._device.set(self._path, {"FILE_PATH": str(path)}, state=State.OK)
+
+    async def _set_mode(self, asked: Mapping[str, bool]) -> Answer:
+        if asked["UPLOAD_CLIENT"]:
+            return Answer(then=lambda: self._device.delete(self._path))
+        return Answer(then=lambda: self._device.define(self._path))
+
+    async def _set_settings(self, asked: Mapping[str, str]) -> Answer:
+        values = dict(asked)
+        if "UPLOAD_DIR" in asked:
+            values["UPLOAD_DIR"] = asked["UPLOAD_DIR"] or str(self._home)
+            self._checked_folder(values["UPLOAD_DIR"])
+        if "UPLOAD_PREFIX" in asked:
+            values["UPLOAD_PREFIX"] = clean_name(asked["UPLOAD_PREFIX"])
+        return Answer(values=values)
+
+    def _checked_folder(self, text: str) -> Path:
+        """The real directory that a client names; raises Refused when it is not allowed."""
+        named = Path(text.replace(HOME_TOKEN, str(self._home)))
+        if not named.is_absolute() or "\0" in text:
+            raise Refused(f"The directory {text!r} is refused: give a whole path, from / on.")
+        real = named.resolve()
+        if not any(real.is_relative_to(allowed.resolve()) for allowed in self._allowed):
+            raise Refused(
+                f"The directory {real} is refused: pictures may be written below "
+                f"{' and '.join(map(str, self._allowed))} (INDI_PICAM_UPLOAD_DIRS)."
+            )
+        return real
+
+
+def clean_name(prefix: str) -> str:
+    """A prefix as part of a file name: no separators, nothing hidden, not longer than 200
+    characters.
+    """
+    cleaned = _NOT_IN_NAMES.sub("_", prefix).lstrip(".")[:_LONGEST_PREFIX]
+    return cleaned or "IMAGE"
+
+
+def picture_name(folder: Path, prefix: str, extension: str, now: datetime) -> str:
+    """The next file name as INDI::CCD makes it (indiccd.cpp, getFileIndex).
+
+    ``XXX`` becomes one more than the largest number that stands between the last ``_`` and the last
+    ``.`` of a name with this prefix; ``ISO8601`` the local time with milliseconds.
+    """
+    stamp = f"{now:%Y-%m-%dT%H-%M-%S}.{now.microsecond // 1000:03d}"
+    name = prefix.replace("ISO8601", stamp)
+    if "XXX" in prefix:
+        plain = prefix.replace("_ISO8601", "").replace("_XXX", "")
+        numbers = [
+            int(entry.rpartition(".")[0].rpartition("_")[2])
+            for entry in os.listdir(folder)
+            if plain in entry and entry.rpartition(".")[0].rpartition("_")[2].isdecimal()
+        ]
+        name = name.replace("XXX", f"{max(numbers, default=0) + 1:03d}")
+    return name + extension
+
+
+def write_picture(folder: Path, prefix: str, extension: str, memory: int, size: int) -> Path:
+    """Writes a file beside its place and renames it; after an OSError nothing is left of it."""
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    beside = folder / f".{prefix}.{os.getpid()}.{memory}"
+    try:
+        with beside.open("wb") as file:
+            done = 0
+            while done < size:
+                done += os.sendfile(file.fileno(), memory, done, min(_COPY_BYTES, size - done))
+            os.fsync(file.fileno())
+        return _named(beside, folder, prefix, extension)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _named(beside: Path, folder: Path, prefix: str, extension: str) -> Path:
+    """Gives a written file its name; a numbered one never takes the place of another's."""
+    while True:
+        path = folder / picture_name(folder, prefix, extension, datetime.now())
+        try:
+            if "XXX" in prefix:
+                os.link(beside, path)
+                return path
+        except FileExistsError:
+            continue  # another camera took the number meanwhile
+        except OSError as fault:
+            if fault.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+                raise  # file systems of USB sticks have no links
+        beside.replace(path)
+        return path

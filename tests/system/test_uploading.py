@@ -1,0 +1,180 @@
+"""Pictures saved on the Pi, compressed, and taken fast, through a real indiserver."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from tests.system.client import Client, picture, values
+from tests.system.conftest import DEVICE, Server, StartServer, connect
+from tests.system.test_exposures import choose_small_mode, expose, story
+
+
+def ask(client: Client, kind: str, name: str, asked: dict[str, object], state: str = "Ok") -> str:
+    """Sets a property, waits for the answer in that state, and returns its message."""
+    position = len(client.log)
+    client.new(kind, DEVICE, name, asked)
+    return client.set_of(name, state, since=position).get("message") or ""
+
+
+@pytest.fixture
+def client(server: Server) -> Client:
+    """A connected client of a camera in a small mode."""
+    client = server.tcp()
+    connect(client)
+    choose_small_mode(client)
+    return client
+
+
+@pytest.mark.parametrize(("mode", "sent"), [("UPLOAD_LOCAL", False), ("UPLOAD_BOTH", True)])
+def test_pictures_are_saved_and_told(client: Client, own_home: Path, mode: str, sent: bool) -> None:
+    ask(client, "Switch", "UPLOAD_MODE", {mode: "On"})
+    client.definition("CCD_FILE_PATH")
+    folder = own_home / "pictures"
+    ask(
+        client,
+        "Text",
+        "UPLOAD_SETTINGS",
+        {"UPLOAD_DIR": "_HOME_/pictures", "UPLOAD_PREFIX": "M31_XXX"},
+    )
+    for number in (1, 2):
+        start = expose(client, 0.1)
+        client.set_of("CCD_EXPOSURE", "Ok", since=start)
+        path = values(client.set_of("CCD_FILE_PATH", "Ok", since=start))["FILE_PATH"]
+        assert path == f"{folder}/M31_{number:03d}.fits"
+        content = Path(path).read_bytes()
+        with fits.open(io.BytesIO(content), checksum=True) as hdus:
+            hdus.verify("exception")
+        blobs = [m for m in client.log[start:] if m.tag == "setBLOBVector"]
+        assert [picture(blob) for blob in blobs] == ([content] if sent else [])
+        assert any(m.get("message") == f"[INFO] Image saved to {path}" for m in client.log[start:])
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "folder", ["/etc/astro", "_HOME_/../other", "_HOME_/link", "pictures", "/"]
+)
+def test_only_allowed_directories_are_written_to(
+    client: Client, own_home: Path, folder: str
+) -> None:
+    (own_home / "link").symlink_to("/var")
+    position = len(client.log)
+    client.new("Text", DEVICE, "UPLOAD_SETTINGS", {"UPLOAD_DIR": folder, "UPLOAD_PREFIX": "A"})
+    refused = client.set_of("UPLOAD_SETTINGS", "Alert", since=position)
+    assert "refused" in (refused.get("message") or "")
+    assert values(refused) == {"UPLOAD_DIR": str(own_home), "UPLOAD_PREFIX": "IMAGE_XXX"}
+
+
+def test_a_link_made_later_does_not_lead_elsewhere(client: Client, own_home: Path) -> None:
+    ask(client, "Switch", "UPLOAD_MODE", {"UPLOAD_LOCAL": "On"})
+    ask(client, "Text", "UPLOAD_SETTINGS", {"UPLOAD_DIR": "_HOME_/later"})
+    (own_home / "later").symlink_to(own_home.parent)
+    start = expose(client, 0.1)
+    failed = client.set_of("CCD_EXPOSURE", "Alert", since=start)
+    assert "refused" in (failed.get("message") or "")
+    assert not list(own_home.parent.glob("*.fits"))
+
+
+def test_a_full_disk_fails_the_picture_with_a_sentence(client: Client, own_home: Path) -> None:
+    ask(client, "Switch", "UPLOAD_MODE", {"UPLOAD_LOCAL": "On"})
+    (own_home / "file").write_text("no directory")
+    ask(client, "Text", "UPLOAD_SETTINGS", {"UPLOAD_DIR": "_HOME_/file"})
+    failed = client.set_of("CCD_EXPOSURE", "Alert", since=expose(client, 0.1))
+    assert "could not be delivered" in (failed.get("message") or "")
+    ask(client, "Switch", "UPLOAD_MODE", {"UPLOAD_CLIENT": "On"})
+    start = expose(client, 0.1)
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    assert "CCD1 Ok" in story(client.log[start:])
+
+
+def test_a_compressed_picture_has_the_same_values(client: Client) -> None:
+    ask(client, "Switch", "UPLOAD_MODE", {"UPLOAD_BOTH": "On"})
+    ask(client, "Switch", "CCD_COMPRESSION", {"INDI_ENABLED": "On"})
+    start = expose(client, 0.1)
+    blob = client.set_of("CCD1", since=start)
+    assert blob[0].get("format") == ".fits.fz"
+    path = values(client.set_of("CCD_FILE_PATH", "Ok", since=start))["FILE_PATH"]
+    plain = fits.getdata(path)
+    compressed = picture(blob)
+    assert len(compressed) < plain.nbytes * 0.6
+    with fits.open(io.BytesIO(compressed), checksum=True) as hdus:
+        hdus.verify("exception")
+        np.testing.assert_array_equal(hdus[1].data, plain)
+        assert hdus[1].header["INSTRUME"] == DEVICE
+
+
+def test_fast_exposures_follow_each_other_without_a_request(client: Client) -> None:
+    ask(client, "Switch", "CCD_FAST_TOGGLE", {"INDI_ENABLED": "On"})
+    ask(client, "Number", "CCD_FAST_COUNT", {"FRAMES": 4})
+    start = expose(client, 0.2)
+    client.set_of("CCD_FAST_COUNT", "Idle", since=start)
+    client.set_of("CCD1", since=len(client.log) - 1)
+    told = [
+        (m.get("name"), m.get("state"), values(m).get("FRAMES"))
+        for m in client.log[start:]
+        if m.get("name") in ("CCD_FAST_COUNT", "CCD1")
+        or (m.get("name") == "CCD_EXPOSURE" and m.get("state") == "Ok")
+    ]
+    frame = [("CCD_EXPOSURE", "Ok", None)]
+    assert told == [
+        *frame, ("CCD_FAST_COUNT", "Busy", "3"), ("CCD1", "Ok", None),
+        *frame, ("CCD_FAST_COUNT", "Busy", "2"), ("CCD1", "Ok", None),
+        *frame, ("CCD_FAST_COUNT", "Busy", "1"), ("CCD1", "Ok", None),
+        *frame, ("CCD_FAST_COUNT", "Idle", "1"), ("CCD1", "Ok", None),
+    ]  # fmt: skip
+    dates = [
+        fits.getheader(io.BytesIO(picture(m)))["DATE-OBS"]
+        for m in client.log[start:]
+        if m.tag == "setBLOBVector"
+    ]
+    gaps = np.diff(np.array(dates, dtype="datetime64[ms]")).astype(int)
+    assert np.all(np.abs(gaps - 200) <= 5), gaps  # one after the other: nothing between two frames
+
+
+def test_fast_exposures_end_with_an_abort(client: Client) -> None:
+    ask(client, "Switch", "CCD_FAST_TOGGLE", {"INDI_ENABLED": "On"})
+    ask(client, "Number", "CCD_FAST_COUNT", {"FRAMES": 100})
+    start = expose(client, 0.2)
+    client.set_of("CCD1", since=start)
+    aborted = len(client.log)
+    client.new("Switch", DEVICE, "CCD_ABORT_EXPOSURE", {"ABORT": "On"})
+    client.set_of("CCD_EXPOSURE", "Idle", since=aborted)
+    idle = len(client.log)
+    client.read_for(0.5)
+    assert story(client.log[idle:]) == []
+    ended = [m for m in client.log[aborted:] if m.get("name") == "CCD_FAST_COUNT"]
+    assert (ended[-1].get("state"), values(ended[-1])) == ("Idle", {"FRAMES": "1"})
+
+
+def test_debug_shows_levels_and_writes_a_log_file(client: Client, own_home: Path) -> None:
+    ask(client, "Switch", "DEBUG", {"ENABLE": "On"})
+    for name in ("DEBUG_LEVEL", "LOGGING_LEVEL", "LOG_OUTPUT"):
+        client.definition(name)
+    ask(client, "Switch", "LOG_OUTPUT", {"FILE_DEBUG": "On"})
+    ask(client, "Number", "CCD_GAIN", {"GAIN": 999}, "Alert")
+    (log,) = own_home.glob(".indi/logs/*/indi_picam_simulator/*.log")
+    assert "ERROR\t" in log.read_text()
+    position = len(client.log)
+    ask(client, "Switch", "DEBUG", {"DISABLE": "On"})
+    client.wait(lambda m: m.tag == "delProperty" and m.get("name") == "LOG_OUTPUT", position)
+
+
+def test_what_is_saved_by_itself_is_there_at_the_next_start(
+    start_server: StartServer, own_home: Path
+) -> None:
+    server = start_server()
+    client = server.tcp()
+    connect(client)
+    ask(client, "Switch", "CCD_FAST_TOGGLE", {"INDI_ENABLED": "On"})
+    ask(client, "Number", "POLLING_PERIOD", {"PERIOD_MS": 500})
+    ask(client, "Switch", "CONFIG_PROCESS", {"CONFIG_SAVE": "On"})
+    server.stop()
+    client = start_server().tcp()
+    connect(client)
+    assert values(client.definition("POLLING_PERIOD"))["PERIOD_MS"] == "500"
+    assert values(client.definition("CCD_FAST_TOGGLE"))["INDI_ENABLED"] == "On"
+    assert (own_home / ".indi" / f"{DEVICE}_config.xml.default").exists()

@@ -1,0 +1,58 @@
+"""Names of pictures that are saved on the Pi."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from indi_picam.ccd.uploading import clean_name, picture_name, write_picture
+
+NOW = datetime(2026, 11, 23, 21, 45, 17, 123_456)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "there", "name"),
+    [
+        ("IMAGE_XXX", [], "IMAGE_001.fits"),
+        ("IMAGE_XXX", ["IMAGE_001.fits", "IMAGE_007.fits"], "IMAGE_008.fits"),
+        ("IMAGE_XXX", ["OTHER_009.fits", "IMAGE_notes.txt", "README"], "IMAGE_001.fits"),
+        ("IMAGE_XXX", ["IMAGE_999.fits"], "IMAGE_1000.fits"),
+        ("M31_ISO8601_XXX", ["M31_2026_004.fits"], "M31_2026-11-23T21-45-17.123_005.fits"),
+        ("flat", ["flat.fits"], "flat.fits"),
+    ],
+)
+def test_names_follow_indi_ccd(tmp_path: Path, prefix: str, there: list[str], name: str) -> None:
+    for existing in there:
+        (tmp_path / existing).touch()
+    assert picture_name(tmp_path, prefix, ".fits", NOW) == name
+
+
+@pytest.mark.parametrize(
+    ("prefix", "cleaned"),
+    [
+        ("IMAGE_XXX", "IMAGE_XXX"),
+        ("../../etc/passwd", "_.._etc_passwd"),
+        ("a/b\\c\n\0d", "a_b_c__d"),
+        (".hidden", "hidden"),
+        ("", "IMAGE"),
+        ("M 31 (north) [1]", "M 31 (north) [1]"),
+        ("x" * 500, "x" * 200),
+    ],
+)
+def test_prefixes_are_cleaned(prefix: str, cleaned: str) -> None:
+    assert clean_name(prefix) == cleaned
+
+
+def test_a_picture_is_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    memory = os.memfd_create("picture")
+    os.write(memory, content)
+    folder = tmp_path / "new" / "folder"
+    paths = [write_picture(folder, "IMAGE_XXX", ".fits", memory, len(content)) for _ in range(3)]
+    os.close(memory)
+    assert [path.name for path in paths] == ["IMAGE_001.fits", "IMAGE_002.fits", "IMAGE_003.fits"]
+    assert sorted(path.name for path in folder.iterdir()) == [path.name for path in paths]
+    assert all(path.read_bytes() == content for path in paths)
