@@ -137,7 +137,10 @@ def _iso(utc_ns: int) -> str:
 
 
 def legal_text(text: str) -> str:
-    """Text as FITS can hold it, printable ASCII (FITS 4.0, 4.2.1.1): ``Hα, é`` is ``Halpha, e``."""
+    """Text as FITS can hold it, printable ASCII (FITS 4.0, 4.2.1.1).
+
+    Accents are dropped, Greek letters spelled, white space is a blank, the rest question marks.
+    """
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join(_legal_character(c) for c in decomposed if not unicodedata.combining(c))
 
