@@ -139,9 +139,7 @@ class Uploading:
 
 
 def clean_name(prefix: str) -> str:
-    """A prefix as part of a file name: no separators, nothing hidden, not longer than 200
-    characters.
-    """
+    """A prefix as part of a file name: no separators, nothing hidden, at most 200 characters."""
     cleaned = _NOT_IN_NAMES.sub("_", prefix).lstrip(".")[:_LONGEST_PREFIX]
     return cleaned or "IMAGE"
 
