@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from indi_picam import fits
+from indi_picam import fits, pointing
 from indi_picam.camera.modes import CameraFault, CameraId
 from indi_picam.camera.remote import RemoteCamera, list_cameras
 from indi_picam.ccd.camera_device import CameraDevice
@@ -55,11 +55,16 @@ async def run(settings: DriverSettings, read_fd: int, write_fd: int) -> None:
         for name, camera_id in await _named_cameras(settings)
     ]
     # After the definitions: importing astropy takes 0.3 to 2 s.
-    preparing = asyncio.create_task(asyncio.to_thread(fits.prepare))
+    preparing = asyncio.create_task(asyncio.to_thread(_prepare))
     async for message in link:
         for device in devices:
             await device.indi.receive(message)
     await asyncio.gather(preparing, *(device.close() for device in devices))
+
+
+def _prepare() -> None:
+    fits.prepare()
+    pointing.prepare()
 
 
 async def _named_cameras(settings: DriverSettings) -> list[tuple[str, str]]:

@@ -185,8 +185,8 @@ def finish(memory: int, facts: FrameFacts, cards: Iterable[Card]) -> FitsFile:
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
             continue
         if keyword in ("COMMENT", "HISTORY"):
-            text = legal_text(str(value))
-            header.add_comment(text) if keyword == "COMMENT" else header.add_history(text)
+            line = legal_text(str(value))
+            header.add_comment(line) if keyword == "COMMENT" else header.add_history(line)
         else:
             header[keyword] = _legal(value, comment)
     header["CHECKSUM"] = (_NO_CHECKSUM.decode(), "HDU checksum")

@@ -20,8 +20,10 @@ from indi_picam.capture.plan import ExposurePlan
 from indi_picam.ccd.controls import Controls
 from indi_picam.ccd.exposing import Exchange, Exposing
 from indi_picam.ccd.general import General
+from indi_picam.ccd.heading import Heading
 from indi_picam.ccd.imaging import Imaging
 from indi_picam.ccd.saving import Saving
+from indi_picam.ccd.snooped import Snooped
 from indi_picam.ccd.uploading import Uploading
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.link import Link
@@ -50,6 +52,7 @@ DEFINITION_ORDER = (
     "CCD_FRAME",
     "CCD_FRAME_RESET",
     "CCD_BINNING",
+    "FITS_HEADER",
     "CCD_TEMPERATURE",
     "CCD_CAPTURE_FORMAT",
     "CCD_TRANSFER_FORMAT",
@@ -58,6 +61,9 @@ DEFINITION_ORDER = (
     "CCD1",
     "CCD_FRAME_TYPE",
     "CCD_CFA",
+    "SCOPE_INFO",
+    "WCS_CONTROL",
+    "CCD_ROTATION",
     "UPLOAD_MODE",
     "UPLOAD_SETTINGS",
     "CCD_FAST_TOGGLE",
@@ -99,6 +105,8 @@ class CameraDevice:
         self.indi.add(driver_info(driver_name, executable), from_start=True)
         self._general = General(self.indi, executable)
         self._saving = Saving(self.indi)
+        self._snooped = Snooped(self.indi)
+        self._heading = Heading(self.indi, self._snooped)
         self._uploading = Uploading(self.indi)
         self._controls = Controls(self.indi)
         self._exposing = Exposing(
@@ -106,12 +114,19 @@ class CameraDevice:
             link,
             camera,
             self._uploading,
-            Exchange(self._plan, self._cards, self._frame_taken, lambda: self._general.polling_s),
+            Exchange(
+                self._plan,
+                self._cards,
+                self._frame_taken,
+                lambda: self._general.polling_s,
+                self._heading.exposure_began,
+            ),
         )
         self._imaging = Imaging(self.indi, self._exposing.engine, self._mode_changed)
         self._mode_name: str | None = None
         self._saving.restore()
         self._general.restored()
+        self._snooped.follow()
 
     async def close(self) -> None:
         """Ends the worker and frees the camera; never raises."""
@@ -150,6 +165,8 @@ class CameraDevice:
     def _is_shown(self, name: str, proof: FrameFacts) -> bool:
         if name == "CCD_CFA":
             return self._imaging.is_mosaic
+        if name == "CCD_ROTATION":
+            return self._snooped.shows_rotation
         return name != "CCD_TEMPERATURE" or proof.temperature_c is not None
 
     async def _disconnect(self) -> Answer:
@@ -183,4 +200,5 @@ class CameraDevice:
             fits.Card("IMAGETYP", f"{plan.frame_type.value} Frame", "type of frame"),
             *fits.exposure_cards(plan.request, facts, plan.mode),
             fits.Card("SWCREATE", f"indi_picam {__version__}", "software"),
+            *self._heading.cards(plan, facts),
         ]

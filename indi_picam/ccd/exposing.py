@@ -96,6 +96,8 @@ class Exchange:
     """Told of each frame."""
     polling_s: Callable[[], float]
     """Real seconds between two steps of the countdown."""
+    began: Callable[[int], None]
+    """Told when the exposure of each frame began, on the camera's clock."""
 
 
 class Exposing:
@@ -181,6 +183,7 @@ class Exposing:
 
     def exposure_began(self, plan: ExposurePlan, at_ns: int) -> None:
         """Counts down to the end of the exposure."""
+        self._exchange.began(at_ns)
         self._stop_countdown()
         end_s = at_ns * 1e-9 + plan.exposure_s
         self._countdown = asyncio.create_task(self._count_down(end_s), name="countdown")

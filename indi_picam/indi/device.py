@@ -284,10 +284,10 @@ class Device:
                 self._queue(message)
             case Malformed() if message.device in (None, self.name):
                 self._queue(message)
-            case Def() | Set() | DelProperty():
+            case Def() | Set() | DelProperty() | Malformed():
                 self._heard(message)
 
-    def _heard(self, message: Def | Set | DelProperty) -> None:
+    def _heard(self, message: Def | Set | DelProperty | Malformed) -> None:
         for snoop in [snoop for snoop in self._snoops if snoop.device == message.device]:
             match message:
                 case Def(_, vector) if vector.name == snoop.name:
@@ -296,6 +296,10 @@ class Device:
                 case Set() if message.name == snoop.name:
                     snoop.values |= message.values
                     self._tell(snoop, message.state or State.OK)
+                case Malformed(_, _, snoop.name, request=False):
+                    # A value that is no number, say: what was known before holds no more.
+                    snoop.values = {}
+                    self._tell(snoop, State.ALERT)
                 case DelProperty(_, name) if name in (None, snoop.name):
                     snoop.values = {}
                     self._tell(snoop, State.IDLE)
@@ -367,9 +371,7 @@ class Device:
             self.changed(known)
         except Exception as fault:
             note(f"{self.name}: what follows {known.name} failed.\n{traceback.format_exc()}")
-            self.message(
-                f"What follows {known.name} failed inside the driver: {fault!r}.", "ERROR"
-            )
+            self.message(f"What follows {known.name} failed inside the driver: {fault!r}.", "ERROR")
 
     def _answer_malformed(self, known: Property | None, broken: Malformed) -> None:
         if broken.request and known is not None and known.defined:

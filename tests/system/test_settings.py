@@ -11,13 +11,20 @@ from astropy.io import fits
 from tests.system.client import picture, values
 from tests.system.conftest import DEVICE, Server, StartServer, connect
 
-ALWAYS = ["CONNECTION", "DRIVER_INFO", "DEBUG", "POLLING_PERIOD", "CONFIG_PROCESS"]
+ALWAYS = [
+    "CONNECTION",
+    "DRIVER_INFO",
+    "DEBUG",
+    "POLLING_PERIOD",
+    "CONFIG_PROCESS",
+    "ACTIVE_DEVICES",
+]
 
 
 def test_definitions_come_in_the_order_of_indi_ccd(server: Server) -> None:
     client = server.tcp()
     client.send("<getProperties version='1.7'/>")
-    client.definition("CONFIG_PROCESS")
+    client.definition(ALWAYS[-1])
     told = [m.get("name") for m in client.log if m.tag.startswith("def")]
     assert (told[: len(ALWAYS)], set(told)) == (ALWAYS, set(ALWAYS))
     position = len(client.log)
@@ -33,6 +40,7 @@ def test_definitions_come_in_the_order_of_indi_ccd(server: Server) -> None:
         "CCD_FRAME",
         "CCD_FRAME_RESET",
         "CCD_BINNING",
+        "FITS_HEADER",
         "CCD_TEMPERATURE",
         "CCD_CAPTURE_FORMAT",
         "CCD_TRANSFER_FORMAT",
@@ -41,6 +49,8 @@ def test_definitions_come_in_the_order_of_indi_ccd(server: Server) -> None:
         "CCD1",
         "CCD_FRAME_TYPE",
         "CCD_CFA",
+        "SCOPE_INFO",
+        "WCS_CONTROL",
         "UPLOAD_MODE",
         "UPLOAD_SETTINGS",
         "CCD_FAST_TOGGLE",
