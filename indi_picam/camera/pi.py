@@ -319,7 +319,7 @@ def _opening_fault(error: BaseException) -> CameraFault:
     cause: BaseException | None = error
     while cause is not None:
         reasons.append(str(cause))
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
     if any("busy" in reason.lower() for reason in reasons):
         return CameraFault(
             "The camera is held by another program: end it (`fuser -v /dev/media*` names it; often"
