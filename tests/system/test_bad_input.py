@@ -3,6 +3,9 @@ nothing."""
 
 from __future__ import annotations
 
+import random
+from xml.etree.ElementTree import ParseError
+
 import pytest
 
 from tests.system.client import Client, values
@@ -148,3 +151,66 @@ def test_unequal_binning_and_frames_beyond_the_sensor_wait_for_the_exposure(clie
         assert (reset.get("state"), values(reset)) == ("Ok", {"RESET": "Off"})
         full = {"X": "0", "Y": "0", "WIDTH": "4056", "HEIGHT": "3040"}
         assert values(client.set_of("CCD_FRAME", since=position)) == full
+
+
+def test_a_night_of_nonsense(server: Server) -> None:
+    """Random requests, many broken somewhere; INDI's own simulator is lost in such a run."""
+    rng = random.Random(477)
+    client = server.tcp()
+    connect(client)
+    driver = server.driver_pid()
+    properties = [
+        (m.tag[3:-6], m.get("name", ""), list(values(m)))
+        for m in client.log
+        if m.tag.startswith("def") and m.get("name") not in ("CONNECTION", "CONFIG_PROCESS")
+    ]
+    texts = [
+        "1",
+        "-1",
+        "0.1",
+        "On",
+        "Off",
+        "nan",
+        "",
+        "12:30:00",
+        "<",
+        "&#10;",
+        "é" * 300,
+        "../..",
+        "%n",
+    ]
+    for _ in range(400):
+        kind, name, elements = rng.choice(properties)
+        if rng.random() < 0.2:
+            kind = rng.choice(["Number", "Text", "Switch", "Light", "BLOB"])
+        asked = [
+            (rng.choice([*elements, "NONE"]), rng.choice(texts)) for _ in range(rng.randint(0, 4))
+        ]
+        xml = vector(kind, name, *asked)
+        if rng.random() < 0.2:
+            cut = rng.randrange(len(xml))
+            xml = (
+                xml[:cut] + rng.choice(["", "<", ">", "'", "\x00", "<!DOCTYPE a>"]) + xml[cut + 3 :]
+            )
+        try:
+            client.send(xml)
+            client.read_for(0)
+        except (ConnectionError, EOFError, ParseError):  # the server throws out who sends no XML
+            client = server.tcp()
+    client = server.tcp()
+    client.send("<getProperties version='1.7'/>")
+    client.definition("CCD_ABORT_EXPOSURE")
+    for kind, name, asked in (
+        ("Switch", "UPLOAD_MODE", {"UPLOAD_CLIENT": "On"}),
+        ("Switch", "CCD_ABORT_EXPOSURE", {"ABORT": "On"}),
+        ("Switch", "CCD_FAST_TOGGLE", {"INDI_DISABLED": "On"}),
+        ("Switch", "CCD_FRAME_RESET", {"RESET": "On"}),
+    ):
+        position = len(client.log)
+        client.new(kind, DEVICE, name, asked)
+        client.set_of(name, "Ok", since=position)
+    position = len(client.log)
+    client.send(f"<enableBLOB device='{DEVICE}'>Also</enableBLOB>")
+    client.new("Number", DEVICE, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 0.1})
+    client.set_of("CCD1", since=position)
+    assert server.driver_pid() == driver
