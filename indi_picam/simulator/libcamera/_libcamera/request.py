@@ -63,7 +63,8 @@ class Request:
 
     def set_control(self, id: ControlId, value: Any) -> None:
         """A control to take effect with this request; RuntimeError for a wrong type."""
-        self._controls[instance(id, ControlId)] = control_value(value, id.type)
+        kind = instance(id, ControlId).type
+        self._controls[id] = control_value(value, kind)
 
     @property
     def metadata(self) -> dict[ControlId, Any]:
