@@ -6,35 +6,37 @@ import asyncio
 import os
 from pathlib import Path
 
+from indi_picam.ccd.camera_device import DriverFacts
 from indi_picam.driver import DriverSettings, run
 from indi_picam.indi.link import take_stdio
+
+SIMULATOR = str(Path(__file__).parent / "simulator")
 
 
 def main() -> None:
     """``indi_picam``: all cameras that libcamera lists on this machine."""
-    _serve("indi_picam", "Pi Camera", names_by_model=True)
+    driver = DriverFacts("Pi Camera", "indi_picam", module_path=None, simulator_path=SIMULATOR)
+    _serve(driver, names_by_model=True)
 
 
 def simulator_main() -> None:
     """``indi_picam_simulator``: the same driver on simulated sensors."""
-    simulator = Path(__file__).parent / "simulator"
-    _serve("indi_picam_simulator", "Pi Camera Simulator", module_path=str(simulator))
+    driver = DriverFacts(
+        "Pi Camera Simulator", "indi_picam_simulator", module_path=SIMULATOR, simulator_path=None
+    )
+    _serve(driver, names_by_model=False)
 
 
-def _serve(
-    executable: str, name: str, *, names_by_model: bool = False, module_path: str | None = None
-) -> None:
+def _serve(driver: DriverFacts, *, names_by_model: bool) -> None:
     read_fd, write_fd = take_stdio()
     environment = os.environ
     state = Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local/state")
     settings = DriverSettings(
-        executable=executable,
-        default_name=name,
+        driver=driver,
         names_by_model=names_by_model,
-        module_path=module_path,
         first_name=environment.get("INDIDEV"),
         only_camera=environment.get("INDI_PICAM_CAMERA"),
-        names_file=state / "indi_picam" / f"{executable}-names.json",
+        names_file=state / "indi_picam" / f"{driver.executable}-names.json",
     )
     asyncio.run(run(settings, read_fd, write_fd))
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from indi_picam import fits, pointing
 from indi_picam.camera.modes import CameraFault, CameraId
-from indi_picam.camera.remote import RemoteCamera, list_cameras
-from indi_picam.ccd.camera_device import CameraDevice
+from indi_picam.camera.remote import list_cameras
+from indi_picam.ccd.camera_device import CameraDevice, DriverFacts
 from indi_picam.indi.journal import note
 from indi_picam.indi.link import Link
 
@@ -29,13 +29,10 @@ from indi_picam.indi.link import Link
 class DriverSettings:
     """What distinguishes one driver process from another: executable and environment."""
 
-    executable: str
-    default_name: str
-    """Of the device when there is no camera, and of simulated ones."""
+    driver: DriverFacts
+    """Its name is that of the device when there is no camera, and of simulated ones."""
     names_by_model: bool
     """Whether a device is called after its sensor model."""
-    module_path: str | None = None
-    """Where workers find the ``libcamera`` module first; None: wherever Python finds it."""
     first_name: str | None = None
     only_camera: str | None = None
     names_file: Path = Path("names.json")
@@ -45,13 +42,7 @@ async def run(settings: DriverSettings, read_fd: int, write_fd: int) -> None:
     """Serves until the server closes its end."""
     link = Link(read_fd, write_fd)
     devices = [
-        CameraDevice(
-            name,
-            settings.default_name,
-            settings.executable,
-            RemoteCamera(camera_id, module_path=settings.module_path),
-            link,
-        )
+        CameraDevice(name, camera_id, settings.driver, link)
         for name, camera_id in await _named_cameras(settings)
     ]
     # After the definitions: importing astropy takes 0.3 to 2 s.
@@ -70,14 +61,14 @@ def _prepare() -> None:
 async def _named_cameras(settings: DriverSettings) -> list[tuple[str, str]]:
     """A device name and a libcamera Id for each camera; one without an Id if there is none."""
     try:
-        cameras: Sequence[CameraId] = await list_cameras(module_path=settings.module_path)
+        cameras: Sequence[CameraId] = await list_cameras(module_path=settings.driver.module_path)
     except CameraFault as fault:
         note(str(fault))
         cameras = ()
     if settings.only_camera:
         cameras = [camera for camera in cameras if camera.id == settings.only_camera]
     if not cameras:
-        return [(settings.first_name or settings.default_name, settings.only_camera or "")]
+        return [(settings.first_name or settings.driver.name, settings.only_camera or "")]
     remembered = _remembered_names(settings.names_file)
     names = device_names(cameras, settings, remembered)
     if names.items() - remembered.items():
@@ -101,9 +92,9 @@ def device_names(
         if camera.id in names:
             continue
         plain = (
-            f"{settings.default_name} {camera.model}"
+            f"{settings.driver.name} {camera.model}"
             if settings.names_by_model
-            else settings.default_name
+            else settings.driver.name
         )
         name, number = plain, 1
         while name in taken:

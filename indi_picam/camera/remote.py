@@ -96,6 +96,10 @@ class RemoteCamera:
         self._silent_until = float("inf")
         self._watch: asyncio.TimerHandle | None = None
 
+    def turn_to(self, camera_id: str, module_path: str | None) -> None:
+        """Takes another camera, or another ``libcamera`` to find it, from the next open on."""
+        self._camera_id, self._module_path = camera_id, module_path
+
     @property
     def alive(self) -> bool:
         """Whether there is a worker to talk to."""

@@ -12,6 +12,7 @@ Knows what a client sees and in which order; what each property does stands in i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from indi_picam import __version__, fits
 from indi_picam.camera.modes import CameraFault, FrameFacts, ModeFacts
@@ -77,16 +78,31 @@ DEFINITION_ORDER = (
 )
 """What a client sees once connected: INDI::CCD's order, then the driver's own."""
 
+ONLY_AT_TIMES = ("CCD_FILE_PATH",)
+"""Shown by their groups when another setting asks for them."""
 
-def driver_info(driver_name: str, executable: str) -> TextVector:
+
+@dataclass(frozen=True, slots=True)
+class DriverFacts:
+    """What all devices of a driver process have in common."""
+
+    name: str
+    executable: str
+    module_path: str | None
+    """Where workers find the ``libcamera`` module first; None: wherever Python finds it."""
+    simulator_path: str | None
+    """The same while SIMULATION is on; None where there is no such switch."""
+
+
+def driver_info(driver: DriverFacts) -> TextVector:
     """DRIVER_INFO as INDI's DefaultDevice declares it; the interface makes clients see a camera."""
     return TextVector(
         "DRIVER_INFO",
         "Driver Info",
         "General Info",
         (
-            Text("DRIVER_NAME", "Name", driver_name),
-            Text("DRIVER_EXEC", "Exec", executable),
+            Text("DRIVER_NAME", "Name", driver.name),
+            Text("DRIVER_EXEC", "Exec", driver.executable),
             Text("DRIVER_VERSION", "Version", __version__.rpartition(".")[0]),
             Text("DRIVER_INTERFACE", "Interface", str(CCD_INTERFACE)),
         ),
@@ -97,13 +113,16 @@ def driver_info(driver_name: str, executable: str) -> TextVector:
 class CameraDevice:
     """The INDI device of one camera."""
 
-    def __init__(
-        self, name: str, driver_name: str, executable: str, camera: RemoteCamera, link: Link
-    ) -> None:
+    def __init__(self, name: str, camera_id: str, driver: DriverFacts, link: Link) -> None:
         self.indi = Device(name, link.send)
+        self._camera_id = camera_id
+        self._driver = driver
+        self._camera = RemoteCamera(camera_id, module_path=driver.module_path)
         self._connection = self.indi.add(CONNECTION, self._connect_or_not, from_start=True)
-        self.indi.add(driver_info(driver_name, executable), from_start=True)
-        self._general = General(self.indi, executable)
+        self.indi.add(driver_info(driver), from_start=True)
+        self._general = General(
+            self.indi, driver.executable, may_simulate=driver.simulator_path is not None
+        )
         self._saving = Saving(self.indi)
         self._snooped = Snooped(self.indi)
         self._heading = Heading(self.indi, self._snooped)
@@ -112,7 +131,7 @@ class CameraDevice:
         self._exposing = Exposing(
             self.indi,
             link,
-            camera,
+            self._camera,
             self._uploading,
             Exchange(
                 self._plan,
@@ -147,6 +166,10 @@ class CameraDevice:
         # Slow cameras take seconds: clients shall see that something happens (Ekos gives up after
         # 10 s).
         self.indi.set(self._connection, state=State.BUSY)
+        if self._general.simulates:
+            self._camera.turn_to("", self._driver.simulator_path)
+        else:
+            self._camera.turn_to(self._camera_id, self._driver.module_path)
         try:
             camera, mode, proof = await self._exposing.engine.connect(self._mode_name)
         except CameraFault as fault:
@@ -174,7 +197,8 @@ class CameraDevice:
         return Answer(State.IDLE, then=self._hide_all)
 
     def _hide_all(self) -> None:
-        self.indi.delete(*(self.indi[name] for name in DEFINITION_ORDER))
+        names = (*DEFINITION_ORDER, *ONLY_AT_TIMES)
+        self.indi.delete(*(self.indi[name] for name in names))
 
     # -- what the groups need of each other --------------------------------------------------------
 

@@ -92,12 +92,13 @@ LEVEL_NAMES: dict[Level, str] = {
 class General:
     """The general options of one device."""
 
-    def __init__(self, device: Device, executable: str) -> None:
+    def __init__(self, device: Device, executable: str, *, may_simulate: bool) -> None:
         self._device = device
         self._executable = executable
         self._file: IO[str] | None = None
-        self._debug = device.add(DEBUG, self._set_debug, from_start=True)
         self._polling = device.add(POLLING_PERIOD, from_start=True)
+        self._debug = device.add(DEBUG, self._set_debug, from_start=True)
+        self._simulation = device.add(SIMULATION, self._simulate, from_start=may_simulate)
         self._shown_levels = device.add(DEBUG_LEVEL)
         self._logged_levels = device.add(LOGGING_LEVEL)
         self._output = device.add(LOG_OUTPUT, self._set_output)
@@ -110,6 +111,11 @@ class General:
         if self._output["FILE_DEBUG"]:
             with contextlib.suppress(OSError):
                 self._open()
+
+    @property
+    def simulates(self) -> bool:
+        """Whether the next connect takes a simulated camera."""
+        return bool(self._simulation["ENABLE"])
 
     @property
     def polling_s(self) -> float:
@@ -131,6 +137,11 @@ class General:
         if asked["ENABLE"]:
             return Answer(then=lambda: self._device.define(*levels))
         return Answer(then=lambda: self._device.delete(*levels))
+
+    async def _simulate(self, asked: Mapping[str, bool]) -> Answer:
+        if asked["ENABLE"] != self.simulates and self._device["CONNECTION"]["CONNECT"]:
+            raise Refused("Disconnect the camera before you switch the simulation on or off.")
+        return Answer()
 
     async def _set_output(self, asked: Mapping[str, bool]) -> Answer:
         if not asked["FILE_DEBUG"]:

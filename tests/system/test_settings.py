@@ -14,8 +14,8 @@ from tests.system.conftest import DEVICE, Server, StartServer, connect
 ALWAYS = [
     "CONNECTION",
     "DRIVER_INFO",
-    "DEBUG",
     "POLLING_PERIOD",
+    "DEBUG",
     "CONFIG_PROCESS",
     "ACTIVE_DEVICES",
 ]
@@ -195,3 +195,19 @@ def test_indis_own_tools_work(server: Server) -> None:
         text=True,
     )
     assert got.stdout.strip() == f"{DEVICE}.CCD_INFO.CCD_MAX_X=4056"
+
+
+def test_a_real_device_can_rehearse_on_a_simulated_camera(start_server: StartServer) -> None:
+    client = start_server("indi_picam").tcp()
+    client.send("<getProperties version='1.7'/>")
+    client.definition("SIMULATION", "Pi Camera")
+    position = len(client.log)
+    client.new("Switch", "Pi Camera", "SIMULATION", {"ENABLE": "On"})
+    client.set_of("SIMULATION", "Ok", since=position)
+    client.new("Switch", "Pi Camera", "CONNECTION", {"CONNECT": "On"})
+    client.set_of("CONNECTION", "Ok", since=position)
+    assert values(client.definition("CCD_INFO"))["CCD_MAX_X"] == "4056"
+    position = len(client.log)
+    client.new("Switch", "Pi Camera", "SIMULATION", {"DISABLE": "On"})
+    refused = client.set_of("SIMULATION", "Alert", since=position)
+    assert "Disconnect" in (refused.get("message") or "")

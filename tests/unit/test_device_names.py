@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from indi_picam.camera.modes import CameraId
+from indi_picam.ccd.camera_device import DriverFacts
 from indi_picam.driver import DriverSettings, device_names
 
-PI = DriverSettings("indi_picam", "Pi Camera", names_by_model=True, names_file=Path("unused"))
-SIMULATOR = DriverSettings("indi_picam_simulator", "Pi Camera Simulator", names_by_model=False)
+PI = DriverSettings(DriverFacts("Pi Camera", "indi_picam", None, None), names_by_model=True)
+SIMULATOR = DriverSettings(
+    DriverFacts("Pi Camera Simulator", "indi_picam_simulator", "simulator", None),
+    names_by_model=False,
+)
 HQ0, HQ1, GS = (
     CameraId("/i2c0/imx477", "imx477"),
     CameraId("/i2c1/imx477", "imx477"),
