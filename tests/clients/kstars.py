@@ -36,7 +36,7 @@ useFITSViewer=false
 [Capture]
 useSummaryPreview=true
 [DarkLibrary]
-shutterlessCCDs={camera}
+shutterfulCCDs={camera}
 [Guide]
 GuiderType=1
 [indi]

@@ -28,7 +28,7 @@ class Job:
 
 
 def write(file: Path, jobs: Sequence[Job], pictures: Path, on_camera: Path) -> Path:
-    """Writes a queue: frames go below ``pictures``, those the driver saves into ``on_camera``."""
+    """Writes a queue; each job saves below its name, in KStars and on the camera."""
     queue = Element("SequenceQueue", version="2.6")
     SubElement(queue, "GuideDeviation", enabled="false").text = "2"
     SubElement(queue, "GuideStartDeviation", enabled="false").text = "2"
@@ -51,11 +51,11 @@ def _add(element: Element, job: Job, pictures: Path, on_camera: Path) -> None:
         "Delay": 0,
         "TargetName": job.name,
         "GuideDitherPerJob": -1,
-        "FITSDirectory": pictures,
+        "FITSDirectory": pictures / job.name,
         "PlaceholderFormat": "/%t/%t_%T",
         "PlaceholderSuffix": 3,
         "UploadMode": job.upload,
-        **({"RemoteDirectory": on_camera} if job.upload else {}),
+        **({"RemoteDirectory": on_camera / job.name} if job.upload else {}),
         "Calibration": {"PreAction": {"Type": 0}},
     }
     _fill(element, texts)

@@ -1,0 +1,109 @@
+"""Sequences in Ekos, as KStars' users run them; every picture is held to what the sensor saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.clients.conftest import Observatory
+from tests.clients.sequence import UPLOAD_BOTH, UPLOAD_CLIENT, UPLOAD_LOCAL, Job, write
+from tests.clients.truth import check_raw
+
+FULL = (0, 0, 1920, 1080)
+"""Of an imx290, at which Ekos' own default of nothing at all would become a single pixel."""
+
+
+def gain(value: float) -> dict[str, dict[str, float]]:
+    return {"CCD_GAIN": {"GAIN": value}}
+
+
+def queue(observatory: Observatory, jobs: Sequence[Job], tmp_path: Path) -> None:
+    """Loads jobs into Ekos and starts them."""
+    file = write(tmp_path / "jobs.esq", jobs, observatory.pictures, observatory.on_camera)
+    capture = observatory.kstars.capture
+    assert capture("loadSequenceQueue", "s", str(file))
+    capture("ignoreSequenceHistory")
+    capture("start")
+
+
+def finish(observatory: Observatory, timeout: float = 40) -> str:
+    """How the queue ended."""
+    ends = ("Complete", "Error", "Aborted")
+    program = observatory.kstars
+
+    def end() -> str | None:
+        status = str(program.capture("getSequenceQueueStatus"))
+        return status if status in ends else None
+
+    return str(program.service.wait(end, "the end of the sequence", timeout))
+
+
+def check(file: Path, job: Job, observatory: Observatory) -> None:
+    """Holds a picture to the truth and to the job that it was taken for."""
+    header = check_raw(file, observatory.bench)
+    x, y, width, height = job.frame or FULL
+    size = (header["NAXIS1"], header["NAXIS2"])
+    assert size == (width // job.binning, height // job.binning)
+    assert (header["XORGSUBF"], header["YORGSUBF"]) == (x, y)
+    assert header["XBINNING"] == header["YBINNING"] == job.binning
+    assert header["FRAME"] == job.type
+    if job.type == "Bias":
+        assert header["EXPTIME"] < 0.001
+    else:
+        assert header["EXPTIME"] == job.exposure_s
+    if job.numbers:
+        assert header["GAINASKD"] == job.numbers["CCD_GAIN"]["GAIN"]
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        pytest.param(
+            (
+                Job("short", 0.1, 3, FULL, numbers=gain(1)),
+                Job("high gain", 0.1, 2, FULL, numbers=gain(4)),
+                Job("low gain", 0.1, 2, FULL, numbers=gain(1)),
+                Job("long", 1, 1, FULL, numbers=gain(1)),
+            ),
+            id="exposures and gains",
+        ),
+        pytest.param(
+            (
+                Job("part", 0.1, 2, (101, 203, 301, 205)),
+                Job("binned", 0.1, 2, FULL, binning=2),
+                Job("binned part", 0.1, 1, (11, 13, 101, 99), binning=2),
+                Job("whole", 0.1, 1, FULL),
+            ),
+            id="frames and binning",
+        ),
+        pytest.param(
+            tuple(Job(kind, 0.1, 1, FULL, type=kind) for kind in ("Light", "Dark", "Bias")),
+            id="types",
+        ),
+        pytest.param(
+            (
+                Job("to Ekos", 0.1, 1, FULL, upload=UPLOAD_CLIENT),
+                Job("to the camera", 0.1, 2, FULL, upload=UPLOAD_LOCAL),
+                Job("to both", 0.1, 2, FULL, upload=UPLOAD_BOTH),
+                Job("to Ekos again", 0.1, 1, FULL, upload=UPLOAD_CLIENT),
+            ),
+            id="upload modes",
+        ),
+    ],
+)
+def test_a_sequence_gives_the_pictures_it_asks_for(
+    observatory: Observatory, tmp_path: Path, jobs: Sequence[Job]
+) -> None:
+    queue(observatory, jobs, tmp_path)
+    assert finish(observatory) == "Complete"
+    for job in jobs:
+        for directory, used in (
+            (observatory.pictures, job.upload != UPLOAD_LOCAL),
+            (observatory.on_camera, job.upload != UPLOAD_CLIENT),
+        ):
+            files = sorted((directory / job.name).rglob("*.fits"))
+            assert len(files) == (job.count if used else 0), f"{job.name} in {directory}"
+            for file in files:
+                check(file, job, observatory)
