@@ -46,6 +46,8 @@ def used_bytes(layout: Layout) -> int:
     """Bytes of a row that are pixels."""
     if layout.packing == "CSI2P":
         return layout.width * layout.bits // 8
+    if layout.packing == "PISP_COMP1":
+        return -(-layout.width // 8) * 8  # whole words
     return layout.width if layout.packing or layout.bits == 8 else 2 * layout.width
 
 
@@ -94,9 +96,10 @@ def compress_pisp(values: Words) -> Bytes:
     """16-bit values as PISP_COMP1: four pixels of a colour in a word.
 
     Always in the coarsest of its four qualities; the hardware chooses word by word, and
-    picamera2's own decompress reads either. The width is a multiple of 8.
+    picamera2's own decompress reads either. The width is filled up to a multiple of 8.
     """
-    height, width = values.shape
+    height, width = values.shape[0], -(-values.shape[1] // 8) * 8
+    values = np.pad(values, ((0, 0), (0, width - values.shape[1])))
     light = np.maximum(values.astype(np.int32) - PISP_OFFSET, 0)
     steps = np.where(light < 256 * PISP_KNEE, light >> 8, (light >> 9) + PISP_KNEE // 2)
     # Each word has four pixels of one column parity; the words of both parities follow each other.
