@@ -7,9 +7,9 @@
     EXPOSING    the shutter is open, or the frame is read     DELIVERING, IDLE (abort, failure)
     DELIVERING  the frame is made ready and handed over       EXPOSING (more to come), IDLE
 
-A worker that dies, hangs or stalls is replaced; the running exposure is then repeated once if it
-still ends in good time, else it is reported as failed. Knows no INDI and no FITS; the exposing
-group is its listener.
+A worker that dies, hangs or stalls is replaced; the frame it was taking is then taken again, once,
+if that still ends in good time, else the exposure is reported as failed. Knows no INDI and no FITS;
+who starts an exposure is told what becomes of it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from indi_picam import clock
 from indi_picam.camera.modes import (
@@ -59,10 +60,10 @@ class DeliveryFault(Exception):
 
 
 class Listener(Protocol[Ready]):
-    """Who is told what becomes of an exposure; nothing is told once it was aborted."""
+    """Who started an exposure and is told of it; nothing is told once it was aborted."""
 
     def exposure_began(self, plan: ExposurePlan, at_ns: int) -> None:
-        """The exposure that will be delivered began at this moment of the camera's clock."""
+        """The exposure of the next frame began at this moment of the camera's clock."""
 
     async def make_ready(self, plan: ExposurePlan, frame: Frame) -> Ready:
         """Makes what can be sent of a frame, whose memory the listener owns from now on.
@@ -76,17 +77,18 @@ class Listener(Protocol[Ready]):
     def exposure_failed(self, plan: ExposurePlan, sentence: str) -> None:
         """The exposure is given up; the next may be started."""
 
-    def camera_trouble(self, sentence: str) -> None:
-        """Something happened to the camera that is being mended, or could not be."""
 
-
-class Engine(Generic[Ready]):
+class Engine:
     """Takes exposures with one camera on one asyncio loop."""
 
-    def __init__(self, camera: RemoteCamera, listener: Listener[Ready]) -> None:
+    def __init__(self, camera: RemoteCamera, on_trouble: Callable[[str], None]) -> None:
+        """``on_trouble`` is told, in sentences, what happens to the camera and is being mended."""
         self._camera = camera
-        self._listener = listener
+        self._on_trouble = on_trouble
         self._exposure: asyncio.Task[None] | None = None
+        self._left = 0
+        """Frames of the running exposure not yet handed over."""
+        self._frame_asked_s = 0.0
         self._replacing: asyncio.Task[CameraFault | None] | None = None
         self._mode: SensorMode | None = None
         self.state = State.CLOSED
@@ -138,10 +140,10 @@ class Engine(Generic[Ready]):
         self._mode = mode
         return facts
 
-    def start(self, plan: ExposurePlan) -> None:
+    def start(self, plan: ExposurePlan, listener: Listener[Any]) -> None:
         """Begins an exposure; the engine must be idle. All further news goes to the listener."""
         self.state = State.ARMING
-        self._exposure = asyncio.create_task(self._expose(plan), name="exposure")
+        self._exposure = asyncio.create_task(self._expose(plan, listener), name="exposure")
 
     async def abort(self) -> None:
         """Ends the running exposure, if any; nothing of it is told or delivered any more."""
@@ -165,51 +167,55 @@ class Engine(Generic[Ready]):
         await self._camera.close()
         self.state = State.CLOSED
 
-    async def _expose(self, plan: ExposurePlan) -> None:
-        asked_s = clock.monotonic_s()
+    async def _expose(self, plan: ExposurePlan, listener: Listener[Any]) -> None:
+        self._left, self._frame_asked_s = plan.request.count, clock.monotonic_s()
+        failed_at = None
         try:
-            remaining = await self._take(plan, plan.request.count, asked_s)
-            if remaining:
-                await self._take(plan, remaining, None)
+            while self._left:
+                try:
+                    await self._take(plan, listener)
+                except CameraFault as fault:
+                    if self._left == failed_at or not self._may_retry(plan, fault):
+                        raise
+                    failed_at = self._left
+                    self._on_trouble(f"{fault} The exposure is taken again.")
+                    self._replace()
         except CameraFault as fault:
             self.state = State.IDLE
             if fault.retry:
                 self._replace()
-            self._listener.exposure_failed(plan, str(fault))
+            listener.exposure_failed(plan, str(fault))
         except DeliveryFault as fault:
             self.state = State.IDLE
             await self._camera.abort()
-            self._listener.exposure_failed(plan, str(fault))
+            listener.exposure_failed(plan, str(fault))
 
-    async def _take(self, plan: ExposurePlan, count: int, asked_s: float | None) -> int:
-        """Takes and hands over frames; returns how many are left for a second try."""
-        remaining = count
-        try:
-            await self._ready()
-            request = dataclasses.replace(plan.request, count=count)
-            async for frame in self._camera.take(request, lambda at_ns: self._began(plan, at_ns)):
-                remaining -= 1
-                await self._deliver(plan, frame, remaining)
-        except CameraFault as fault:
-            if asked_s is None or not fault.retry or not _retry_in_time(plan, asked_s):
-                raise
-            self._listener.camera_trouble(f"{fault} The exposure is taken again.")
-            self._replace()
-        return remaining
+    async def _take(self, plan: ExposurePlan, listener: Listener[Any]) -> None:
+        """Takes and hands over all frames that are left; raises CameraFault."""
+        await self._ready()
+        request = dataclasses.replace(plan.request, count=self._left)
 
-    def _began(self, plan: ExposurePlan, at_ns: int) -> None:
-        self.state = State.EXPOSING
-        self._listener.exposure_began(plan, at_ns)
+        def began(at_ns: int) -> None:
+            self.state = State.EXPOSING
+            listener.exposure_began(plan, at_ns)
 
-    async def _deliver(self, plan: ExposurePlan, frame: Frame, left: int) -> None:
-        self.state = State.DELIVERING
-        ready = await self._listener.make_ready(plan, frame)
-        # Clients answer the hand-over with the next exposure at once: it must find the engine idle.
-        self.state = State.EXPOSING if left else State.IDLE
-        self._listener.hand_over(plan, frame.facts, ready, left)
+        async for frame in self._camera.take(request, began):
+            self.state = State.DELIVERING
+            ready = await listener.make_ready(plan, frame)
+            self._left, self._frame_asked_s = self._left - 1, clock.monotonic_s()
+            # Clients answer with the next exposure at once: it must find the engine idle.
+            self.state = State.EXPOSING if self._left else State.IDLE
+            listener.hand_over(plan, frame.facts, ready, self._left)
+
+    def _may_retry(self, plan: ExposurePlan, fault: CameraFault) -> bool:
+        """Whether a second try ends within the exposure + 120 s, + 10 s if it is short."""
+        short = plan.exposure_s < _SHORT_EXPOSURE_S
+        slack_s = _RETRY_SLACK_SHORT_S if short else _RETRY_SLACK_S
+        passed_s = clock.monotonic_s() - self._frame_asked_s
+        return fault.retry and passed_s + _REPLACING_S <= slack_s
 
     def _lost(self, fault: CameraFault) -> None:
-        self._listener.camera_trouble(str(fault))
+        self._on_trouble(str(fault))
         self._replace()
 
     def _replace(self) -> None:
@@ -225,7 +231,7 @@ class Engine(Generic[Ready]):
             await self._camera.configure(self._mode)
         except CameraFault as fault:
             await self._camera.close()
-            self._listener.camera_trouble(str(fault))
+            self._on_trouble(str(fault))
             return fault
         return None
 
@@ -241,10 +247,3 @@ class Engine(Generic[Ready]):
         self._replacing = None
         if fault is not None:
             raise fault
-
-
-def _retry_in_time(plan: ExposurePlan, asked_s: float) -> bool:
-    """Whether a second try ends within the exposure + 120 s, + 10 s if it is short."""
-    short = plan.exposure_s < _SHORT_EXPOSURE_S
-    slack_s = _RETRY_SLACK_SHORT_S if short else _RETRY_SLACK_S
-    return clock.monotonic_s() - asked_s + _REPLACING_S <= slack_s

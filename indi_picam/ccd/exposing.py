@@ -111,7 +111,7 @@ class Exposing:
         uploading: Uploading,
         exchange: Exchange,
     ) -> None:
-        self.engine: Engine[fits.FitsFile] = Engine(camera, self)
+        self.engine = Engine(camera, lambda sentence: device.message(sentence, "WARNING"))
         self._device = device
         self._link = link
         self._uploading = uploading
@@ -145,7 +145,7 @@ class Exposing:
             plan = plan.repeated(max(1, round(self._fast_count["FRAMES"])))
         self._stop_countdown()
         await self.engine.abort()
-        self.engine.start(plan)
+        self.engine.start(plan, self)
         return Answer(State.BUSY, {"CCD_EXPOSURE_VALUE": plan.exposure_s})
 
     async def _abort(self, asked: Mapping[str, bool]) -> Answer:
@@ -248,10 +248,6 @@ class Exposing:
         self._stop_countdown()
         self._end_fast()
         self._device.set(self._exposure, state=State.ALERT, message=sentence)
-
-    def camera_trouble(self, sentence: str) -> None:
-        """Tells what happened to the camera."""
-        self._device.message(sentence, "WARNING")
 
     # -- what is shown -----------------------------------------------------------------------------
 

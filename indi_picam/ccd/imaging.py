@@ -8,7 +8,6 @@ the sensor mode. Knows the engine only to change the mode; called by the camera 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from indi_picam.camera.modes import CameraFacts, CameraFault, FrameFacts, ModeFacts, Roi
 from indi_picam.capture.engine import Engine
@@ -146,7 +145,7 @@ class Imaging:
     """Known from the first connect on; no request is handled before, as nothing is defined."""
 
     def __init__(
-        self, device: Device, engine: Engine[Any], on_new_mode: Callable[[ModeFacts], None]
+        self, device: Device, engine: Engine, on_new_mode: Callable[[ModeFacts], None]
     ) -> None:
         self._device = device
         self._engine = engine
@@ -210,7 +209,7 @@ class Imaging:
             bin_y=round(binning["VER_BIN"]),
             gain=gain,
             scale_to_16_bit=self._values.values["SCALED"],
-            frame_type=FRAME_TYPES[self._frame_type.selected],
+            frame_type=FRAME_TYPES[self._frame_type.selected or "FRAME_LIGHT"],
         )
 
     def plan(self, exposure_s: float, gain: float) -> ExposurePlan:
