@@ -13,6 +13,8 @@ VERSIONS := picamera2-0.3.27 picamera2-0.3.31 bookworm
 picamera2-0.3.27 := picamera2==0.3.27
 picamera2-0.3.31 := picamera2==0.3.31
 bookworm := picamera2==0.3.31 numpy==1.24.* astropy==5.2.*
+CAPTURE_TESTS := tests/camera/test_frames.py \
+    tests/camera/test_faults.py::test_a_camera_that_cannot_be_opened_is_told
 
 .PHONY: demo test format lint types imports test-all test-clients test-versions $(VERSIONS) venv clean
 
@@ -42,9 +44,10 @@ test-clients: venv
 
 test-versions: $(VERSIONS)
 
+bookworm: export PYTHON_BELOW := 3.12
 $(VERSIONS):
-	packaging/prepare .venv-matrix/$@ -e .[test] $($@)
-	.venv-matrix/$@/bin/pytest tests/camera
+	@packaging/prepare .venv-matrix/$@ -e .[test] $($@)
+	.venv-matrix/$@/bin/pytest $(CAPTURE_TESTS)
 
 venv:
 	@packaging/prepare .venv $(PIP)

@@ -117,7 +117,10 @@ def _wait_for(port: int) -> None:
 
 
 def _print_table(files: list[Path]) -> None:
-    table = Table("file", "asked s", "true s", "gain", "median", "MB", "end to file ms")
+    table = Table()
+    table.add_column("file", no_wrap=True)
+    for column in ("asked s", "true s", "gain", "median", "MB", "end to file ms"):
+        table.add_column(column, justify="right")
     for file in files:
         header = fits.getheader(file)
         ended = datetime.fromisoformat(header["DATE-END"]).replace(tzinfo=UTC).timestamp()
@@ -130,7 +133,7 @@ def _print_table(files: list[Path]) -> None:
             f"{file.stat().st_size / 1e6:.1f}",
             f"{(file.stat().st_mtime - ended) * 1000:.0f}",
         )
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _picture(file: Path) -> Path:
@@ -138,9 +141,10 @@ def _picture(file: Path) -> Path:
     frame = fits.getdata(file).astype(float)
     height, width = (size // 4 * 4 for size in frame.shape)
     small = frame[:height, :width].reshape(height // 4, 4, width // 4, 4).mean(axis=(1, 3))
-    dark, sky = np.percentile(small, (1, 50))
-    light = np.arcsinh(np.clip(small - dark, 0, None) / max(4 * (sky - dark), 1))
-    scaled = light / np.percentile(light, 99.9)
+    faint, sky = np.percentile(small, (16, 50))
+    noise = max(sky - faint, 1)
+    light = np.arcsinh(np.clip(small - sky + 2 * noise, 0, None) / (8 * noise))
+    scaled = light / light.max()
     picture = file.with_suffix(".png")
     Image.fromarray((np.clip(scaled, 0, 1) * 255).astype(np.uint8)).save(picture)
     return picture
