@@ -53,7 +53,8 @@ OPEN_S = 20.0
 CONFIGURE_S = 15.0
 ABORT_S = 0.25
 CLOSE_S = 2.0
-FIRST_BEAT_S = 1.0
+SILENCE_S = 1.0
+"""What a worker may be silent after it has said something of a camera that runs."""
 
 Answer = TypeVar("Answer", Opened, Configured, Stopped)
 
@@ -112,7 +113,13 @@ class RemoteCamera:
         ours.setblocking(False)
         with theirs:
             arguments = ("indi_picam.camera.worker", str(theirs.fileno()))
-            self._process = child.Child(arguments, self._module_path, inherit=theirs.fileno())
+            try:
+                self._process = child.Child(arguments, self._module_path, inherit=theirs.fileno())
+            except OSError as error:
+                ours.close()
+                raise CameraFault(
+                    f"The camera worker cannot be started ({error.strerror}).", retry=True
+                ) from error
         self._socket = ours
         asyncio.get_running_loop().add_reader(ours, self._readable)
         self._process.exited.add_done_callback(lambda _: self._readable())
@@ -121,7 +128,7 @@ class RemoteCamera:
         except CameraFault:
             await self.close()
             raise
-        self._heard(FIRST_BEAT_S)
+        self._heard(SILENCE_S)
         return facts
 
     async def configure(self, mode: SensorMode) -> ModeFacts:
@@ -237,6 +244,7 @@ class RemoteCamera:
             case Alive(within_s):
                 self._heard(within_s)
             case Began(serial, at_ns) if take and take.serial == serial:
+                self._heard(SILENCE_S)
                 if take.on_start is not None:
                     take.on_start(at_ns)
             case Finished(serial, facts) if take and take.serial == serial and memory is not None:
@@ -303,8 +311,8 @@ class RemoteCamera:
         self._readable()  # heartbeats may lie unread when the loop was busy
         if self._socket is None:
             return
-        if late_s > FIRST_BEAT_S / 2:  # we slept ourselves, and the worker perhaps with us
-            self._silent_until = max(self._silent_until, loop.time() + FIRST_BEAT_S)
+        if late_s > SILENCE_S / 2:  # we slept ourselves, and the worker perhaps with us
+            self._silent_until = max(self._silent_until, loop.time() + SILENCE_S)
         if loop.time() >= self._silent_until:
             self._lose(
                 CameraFault("The camera worker hangs: nothing was heard of it in time.", retry=True)

@@ -29,7 +29,7 @@ class Sensor:
     """From asking for a start, or a stop and a start, to the first exposure."""
     primer_frames: int = 5
     """Shortest frames from a start until a changed exposure begins, with two buffers."""
-    start_silence_s: float = 1.0
+    start_silence_s: float = 3.0
     """Real time that a start may take before the worker counts as hung."""
     has_temperature: bool = False
     pixel_size_um: float = 0.0

@@ -97,6 +97,7 @@ class Worker:
             case Take(serial, request) if self._camera and self._taker:
                 self._beat(self._camera.sensor.start_silence_s)
                 self._taker.begin(serial, request)
+                self._beat(SILENCE_S)
             case Abort() if self._taker:
                 self._taker.stop()
                 self.send(Stopped())

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import os
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,12 @@ class Bench:
 
     def logged(self, facts: FrameFacts) -> dict[str, Any]:
         """The log's line of a delivered frame."""
-        lines = self.log()
-        found = [line for line in lines if line["readout_start_ns"] == facts.sensor_timestamp_ns]
-        assert len(found) == 1, f"the sensor never took this frame: {facts}"
-        return found[0]
+        patience = time.monotonic() + 1  # the log is written after the frame is handed over
+        while True:
+            for line in self.log():
+                if line["readout_start_ns"] == facts.sensor_timestamp_ns:
+                    return line
+            assert time.monotonic() < patience, f"the sensor never took this frame: {facts}"
 
     @contextlib.asynccontextmanager
     async def camera(self) -> AsyncIterator[RemoteCamera]:
