@@ -1,6 +1,7 @@
 # make demo   five frames from the simulated camera through a real indiserver, into demo/
 # make test   formatting, lint, types, imports and all tests but those of make test-clients
 # make test-clients   the driver under KStars and other clients of Debian and PyPI
+# make bench  how fast and how small, against INDI's own driver and the limits of the machine
 # They install what they need first (packaging/prepare) and are quick about it the second time.
 
 SHELL := /bin/bash
@@ -16,7 +17,7 @@ bookworm := picamera2==0.3.31 numpy==1.24.* astropy==5.2.*
 CAPTURE_TESTS := tests/camera/test_frames.py \
     tests/camera/test_faults.py::test_a_camera_that_cannot_be_opened_is_told
 
-.PHONY: demo test format lint types imports test-all test-clients test-versions $(VERSIONS) venv clean
+.PHONY: demo bench test format lint types imports test-all test-clients test-versions $(VERSIONS) venv clean
 
 demo: venv
 	@$(BIN)/python packaging/demo.py
@@ -45,6 +46,9 @@ test-clients: venv
 test-versions: $(VERSIONS)
 
 bookworm: export PYTHON_BELOW := 3.12
+bench: venv
+	$(BIN)/python -m benchmarks
+
 $(VERSIONS):
 	@packaging/prepare .venv-matrix/$@ -e .[test] $($@)
 	.venv-matrix/$@/bin/pytest $(CAPTURE_TESTS)
