@@ -144,6 +144,8 @@ class Stage:
         """Ends the server; its driver ends when its socket closes."""
         for client in self._clients:
             client.close()
+        if self.process.poll() is not None:
+            return
         driver = os.pidfd_open(self.family.driver)
         self.process.terminate()
         self.process.wait(10)
@@ -179,7 +181,7 @@ def stage(contestant: Contestant, *options: str) -> Iterator[Stage]:
         launcher = home / "driver"  # indiserver gives a driver no arguments
         launcher.write_text(f"#!/bin/sh\nexec {contestant.command}\n")
         launcher.chmod(0o755)
-        command = ["indiserver", "-r", "0", "-p", str(port), "-u", _unix_path(port), *options]
+        command = ["indiserver", "-v", "-r", "0", "-p", str(port), "-u", _unix_path(port), *options]
         with (home / "indiserver.log").open("wb") as output:
             process = subprocess.Popen(
                 [*command, str(launcher)],
@@ -197,6 +199,7 @@ def stage(contestant: Contestant, *options: str) -> Iterator[Stage]:
             yield on_stage
         except BaseException:
             print((home / "indiserver.log").read_text()[-3000:], file=sys.stderr)
+            print(f"indiserver's exit status: {process.poll()}", file=sys.stderr)
             raise
         finally:
             on_stage.stop()

@@ -1,0 +1,45 @@
+"""Exposures as Ekos and PHD2 ask for them: the next one when the last picture has come.
+
+Measured is what the exposure and the readout do not explain: from the order to the picture at a
+local client, less both (by the sensor's log). Where a sensor's first frames after a start are bad,
+six of its shortest frames are allowed for them.
+"""
+
+from __future__ import annotations
+
+from benchmarks.contestants import OURS, ours
+from benchmarks.figures import Figure
+from benchmarks.stage import Stage, stage
+
+MS = 1000.0
+EXPOSURES_S = (0.1, 1.0)
+SENSORS = ("imx477", "imx290", "ov5647", "imx219", "imx708", "imx296", "imx283")
+WITH_BAD_FRAMES = ("imx290", "ov5647", "imx283")
+ALLOWED_MS, ALLOWED_FRAMES = 90, 6
+
+
+def run(rounds: int) -> list[Figure]:
+    """The overhead of each sensor at each exposure."""
+    figures = []
+    for sensor in SENSORS:
+        with stage(ours(sensor)) as on_stage:
+            on_stage.local.pictures(True)
+            shortest_ms = min(entry["frame_ns"] for entry in on_stage.log()) / 1e6
+            for exposure_s in EXPOSURES_S:
+                figures.append(_figure(on_stage, sensor, exposure_s, shortest_ms, rounds))
+    return figures
+
+
+def _figure(
+    on_stage: Stage, sensor: str, exposure_s: float, shortest_ms: float, rounds: int
+) -> Figure:
+    on_stage.expose(exposure_s, on_stage.local)
+    overheads = []
+    for _ in range(max(3, rounds if exposure_s < 1 else rounds // 4)):
+        shot = on_stage.expose(exposure_s, on_stage.local)
+        entry = shot.entry
+        inherent_ns = entry["readout_end_ns"] - entry["exposure_start_ns"]
+        overheads.append(MS * (shot.picture.at - shot.asked_at) - inherent_ns / 1e6)
+    limit = ALLOWED_MS + (ALLOWED_FRAMES * shortest_ms if sensor in WITH_BAD_FRAMES else 0)
+    what = f"order to picture less exposure and readout, {sensor} at {exposure_s:g} s"
+    return Figure(what, OURS.name, "ms", tuple(overheads), limit)
