@@ -200,14 +200,14 @@ def test_a_night_of_nonsense(server: Server) -> None:
     client = server.tcp()
     client.send("<getProperties version='1.7'/>")
     client.definition("CCD_ABORT_EXPOSURE")
-    for kind, name, asked in (
+    for kind, name, switches in (
         ("Switch", "UPLOAD_MODE", {"UPLOAD_CLIENT": "On"}),
         ("Switch", "CCD_ABORT_EXPOSURE", {"ABORT": "On"}),
         ("Switch", "CCD_FAST_TOGGLE", {"INDI_DISABLED": "On"}),
         ("Switch", "CCD_FRAME_RESET", {"RESET": "On"}),
     ):
         position = len(client.log)
-        client.new(kind, DEVICE, name, asked)
+        client.new(kind, DEVICE, name, switches)
         client.set_of(name, "Ok", since=position)
     position = len(client.log)
     client.send(f"<enableBLOB device='{DEVICE}'>Also</enableBLOB>")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_a_bias_frame_is_always_the_shortest(asked_s: float) -> None:
     ],
 )
 def test_what_cannot_be_taken_is_refused_with_a_way_out(
-    asked_s: float, changes: dict[str, object], sentence: str
+    asked_s: float, changes: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(ValueError) as refusal:
         plan_exposure(asked_s, replace(SETTINGS, **changes), CAMERA, 2880)
