@@ -11,7 +11,7 @@ import pytest
 from tests.camera.conftest import Bench
 from tests.clients.kstars import KStars, Profile, kstars
 from tests.system.conftest import DEVICE
-from tests.system.server import serving
+from tests.system.server import Server, serving
 
 CAMERA = "imx290"
 DRIVER_FILES = Path(__file__).parents[2] / "xml"
@@ -23,6 +23,7 @@ class Observatory:
     """KStars, the camera it is connected to, and where files go."""
 
     kstars: KStars
+    server: Server
     bench: Bench
     pictures: Path
     """Where KStars saves."""
@@ -51,7 +52,7 @@ def shared_observatory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Obs
             kstars(home, [Profile("remote", DEVICE, server.port)], DRIVER_FILES) as program,
         ):
             program.start("remote")
-            yield Observatory(program, bench, home / "pictures", on_camera / "pictures")
+            yield Observatory(program, server, bench, home / "pictures", on_camera / "pictures")
 
 
 @pytest.fixture

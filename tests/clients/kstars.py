@@ -17,11 +17,14 @@ from typing import Any
 
 from jeepney import DBusErrorResponse
 
+from tests.clients.accessible import press
 from tests.clients.bus import Service
 from tests.clients.desktop import Desktop, desktop, running
 
 EKOS = ("/KStars/Ekos", "org.kde.kstars.Ekos")
 CAPTURE = ("/KStars/Ekos/Capture", "org.kde.kstars.Ekos.Capture")
+INDI = ("/KStars/INDI", "org.kde.kstars.INDI")
+SHOW_EKOS = ("/kstars/MainWindow_1/actions/show_ekos", "org.qtproject.Qt.QAction")
 SUCCESS, FAILED = 2, 3
 """Of Ekos::CommunicationStatus."""
 
@@ -78,15 +81,28 @@ class KStars:
         """Starts a profile and waits until its camera is connected and Capture has it."""
         self.ekos("setProfile", "s", profile)
         self.ekos("start")
-        for status in ("ekosStatus", "indiStatus"):
-            self.service.wait(lambda name=status: self._status(name) == SUCCESS, status, 30)
+        self.service.wait(lambda: self._succeeded("ekosStatus"), "Ekos", 30)
+        self.service.wait(lambda: self._succeeded("indiStatus"), "the camera", 30)
         self.service.wait(self._camera, "the camera of the Capture module")
+        self.service.call(*SHOW_EKOS, "trigger")
 
-    def _status(self, name: str) -> int:
-        value = self.service.get(*EKOS, name)
-        status: int = value[0] if isinstance(value, tuple) else value
+    def press(self, description: str) -> None:
+        """Presses a button that D-Bus does not offer."""
+        press(self._desktop.environment["DBUS_SESSION_BUS_ADDRESS"], description)
+
+    def exposure_state(self, device: str) -> str:
+        """The state of the camera's CCD_EXPOSURE as KStars knows it."""
+        asked = (device, "CCD_EXPOSURE")
+        return str(self.service.call(*INDI, "getPropertyState", "ss", *asked))
+
+    def devices(self) -> list[str]:
+        """The INDI devices that KStars knows."""
+        return list(self.service.call(*INDI, "getDevices"))
+
+    def _succeeded(self, name: str) -> bool:
+        status = self.service.get(*EKOS, name)
         assert status != FAILED, self.log()
-        return status
+        return bool(status == SUCCESS)
 
     def _camera(self) -> str:
         try:

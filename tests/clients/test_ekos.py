@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 import pytest
 
 from tests.clients.conftest import Observatory
 from tests.clients.sequence import UPLOAD_BOTH, UPLOAD_CLIENT, UPLOAD_LOCAL, Job, write
 from tests.clients.truth import check_raw
+from tests.system.client import picture
+from tests.system.conftest import DEVICE, connect
 
 FULL = (0, 0, 1920, 1080)
 """Of an imx290, at which Ekos' own default of nothing at all would become a single pixel."""
@@ -107,3 +111,44 @@ def test_a_sequence_gives_the_pictures_it_asks_for(
             assert len(files) == (job.count if used else 0), f"{job.name} in {directory}"
             for file in files:
                 check(file, job, observatory)
+
+
+def test_a_long_exposure_is_aborted_and_the_next_sequence_runs(
+    observatory: Observatory, tmp_path: Path
+) -> None:
+    program = observatory.kstars
+    aborted, next_job = Job("aborted", 20, 1, FULL), Job("after an abort", 0.1, 2, FULL)
+    queue(observatory, [aborted], tmp_path)
+    program.service.wait(lambda: program.exposure_state(DEVICE) == "Busy", "the exposure")
+    program.capture("abort")
+    assert finish(observatory) == "Aborted"
+    program.service.wait(lambda: program.exposure_state(DEVICE) == "Idle", "the abort", 2)
+    program.capture("clearSequenceQueue")
+    queue(observatory, [next_job], tmp_path)
+    assert finish(observatory) == "Complete"
+    assert list((observatory.pictures / aborted.name).rglob("*.fits")) == []
+    files = sorted((observatory.pictures / next_job.name).rglob("*.fits"))
+    assert len(files) == next_job.count
+    for file in files:
+        check(file, next_job, observatory)
+
+
+def test_previews_are_looped_until_they_are_stopped(observatory: Observatory) -> None:
+    """Ekos orders the next one as soon as it has the last: what another client sees of it."""
+    program = observatory.kstars
+    watcher = observatory.server.tcp()
+    connect(watcher)
+    position = len(watcher.log)
+    program.press("Start framing (looping)")
+    seen: list[Element] = []
+    while len(seen) < 5:
+        seen.append(
+            watcher.wait(lambda m: m.get("name") == "CCD1" and m not in seen, since=position)
+        )
+    program.capture("abort")
+    watcher.set_of("CCD_EXPOSURE", "Idle", since=position)
+    stopped = len(watcher.log)
+    watcher.read_for(1)
+    assert [m for m in watcher.log[stopped:] if m.get("name") == "CCD1"] == []
+    starts = {check_raw(BytesIO(picture(m)), observatory.bench)["DATE-OBS"] for m in seen}
+    assert len(starts) == len(seen)

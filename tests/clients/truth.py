@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ SAME_START_S = 0.005
 """DATE-OBS is in ms, and goes by the computer's clock, which may be corrected meanwhile."""
 
 
-def check_raw(file: Path, bench: Bench) -> fits.Header:
+def check_raw(file: Path | BytesIO, bench: Bench) -> fits.Header:
     """Holds every pixel of a raw frame, and what its header tells, to the truth; its header."""
     with fits.open(file, checksum=True) as hdus:
         hdus.verify("exception")
@@ -48,5 +49,7 @@ def exposed(header: fits.Header, bench: Bench) -> dict[str, Any]:
         if line["exposure_us"] / 1e6 == header["EXPTRUE"]
         and abs(clock.utc_ns(line["exposure_start_ns"]) / 1e9 - start) < SAME_START_S
     ]
-    assert len(found) == 1, f"{len(found)} frames of {header['EXPTRUE']} s began at {header['DATE-OBS']}"
+    assert len(found) == 1, (
+        f"{len(found)} frames of {header['EXPTRUE']} s began at {header['DATE-OBS']}"
+    )
     return found[0]
