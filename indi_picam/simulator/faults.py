@@ -39,14 +39,16 @@ class Faults:
             return self._values
         try:
             status = os.stat(self._file)
+            seen = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if seen != self._seen:
+                sections = ini(self._file)
+                self._seen = seen
+                self._values = sections.get("faults", {}) | sections.get(self._camera_id, {})
         except FileNotFoundError:
             self._seen, self._values = None, {}
-            return self._values
-        seen = (status.st_mtime_ns, status.st_size, status.st_ino)
-        if seen != self._seen:
-            sections = ini(self._file)
-            self._seen = seen
-            self._values = sections.get("faults", {}) | sections.get(self._camera_id, {})
+        except ValueError:
+            # Caught half written; the next look finds it whole.
+            self._seen = None
         return self._values
 
     def on(self, name: str) -> bool:

@@ -59,9 +59,9 @@ class SensorProcess:
 
     def __init__(self, link: socket.socket, camera_id: str, parent: int) -> None:
         self._link, self._parent = link, parent
-        settings = settings_of.load()
+        settings = self._settings = settings_of.load()
         self._camera = next(camera for camera in settings.cameras if camera.id == camera_id)
-        self._sensor, self._sky = self._camera.sensor, settings.sky
+        self._sensor = self._camera.sensor
         self._faults = Faults(settings.fault_file, camera_id)
         self._log = FrameLog(settings.log_file)
         self._ipa = Ipa(self._sensor)
@@ -133,7 +133,9 @@ class SensorProcess:
         if self._view not in self._pictures:
             name, hflip, vflip = self._view
             mode = self._sensor.mode(name)
-            self._pictures[self._view] = Picture(self._sensor, mode, hflip, vflip, self._sky)
+            self._pictures[self._view] = Picture(
+                self._sensor, mode, hflip, vflip, self._settings.sky
+            )
         return self._pictures[self._view]
 
     def _new_drawing(self, frame: Frame, asked: Asked) -> Drawing:
@@ -228,7 +230,15 @@ class SensorProcess:
         self._thermometer.read(running=False)
         self._starts += 1
         _sleep(clock.real_s(sensor.start_us * 1e-6))
-        self._stream = Stream(sensor, mode, self._ipa, clock.monotonic_ns(), bad, startup)
+        self._stream = Stream(
+            sensor,
+            mode,
+            self._ipa,
+            clock.monotonic_ns(),
+            bad=bad,
+            startup=startup,
+            drops_bad=self._settings.drops_bad_frames,
+        )
         wire.send(self._link, {"event": "started"})
 
     def _queue(self, message: wire.Message, descriptors: list[int]) -> None:

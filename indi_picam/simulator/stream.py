@@ -61,10 +61,18 @@ class Stream:
     """One start of the sensor."""
 
     def __init__(
-        self, sensor: Sensor, mode: Mode, ipa: Ipa, start_ns: int, bad: int, startup: int
+        self,
+        sensor: Sensor,
+        mode: Mode,
+        ipa: Ipa,
+        start_ns: int,
+        *,
+        bad: int = 0,
+        startup: int = 0,
+        drops_bad: bool = False,
     ) -> None:
         self._sensor, self._mode, self._ipa = sensor, mode, ipa
-        self._bad, self._startup = bad, startup
+        self._bad, self._startup, self._drops_bad = bad, startup, drops_bad
         self._programme: deque[tuple[int, Registers]] = deque([(0, ipa.registers(mode))])
         self.waiting: deque[Asked] = deque()
         self.reading: deque[Frame] = deque()
@@ -159,6 +167,10 @@ class Stream:
 
     def _completed(self, frame: Frame) -> None:
         self._sign_of_life_ns = frame.end_ns
+        if frame.asked and self._drops_bad and frame.status != "success":
+            frame.asked.queued_ns = frame.end_ns
+            self.waiting.appendleft(frame.asked)
+            frame.asked = None
         if frame.asked is None:
             return
         self._ipa.apply(frame.asked.controls)

@@ -26,10 +26,10 @@ def manual(exposure_us: int, gain: float = 1.0) -> dict[str, Any]:
     }
 
 
-def stream_of(name: str, exposure_us: int = 1000, bad: int = 0, startup: int = 0) -> Stream:
+def stream_of(name: str, exposure_us: int = 1000, **frames: Any) -> Stream:
     ipa = Ipa(SENSORS[name])
     ipa.apply(manual(exposure_us))
-    return Stream(SENSORS[name], MODES[name], ipa, 0, bad, startup)
+    return Stream(SENSORS[name], MODES[name], ipa, 0, **frames)
 
 
 def ask(stream: Stream, number: int, at_ns: int, **controls: Any) -> None:
@@ -99,6 +99,15 @@ def test_bad_and_startup_frames_come_first() -> None:
         ask(stream, number, 0)
     statuses = [frame.status for frame in stream.advance(S)]
     assert statuses[:6] == ["error", "error", "startup", "startup", "success", "success"]
+
+
+def test_an_older_libcamera_keeps_bad_frames_to_itself() -> None:
+    stream = stream_of("imx290", bad=1, drops_bad=True)
+    ask(stream, 0, 0)
+    ask(stream, 1, 0)
+    frames = list(stream.advance(S // 10))
+    assert requests_of(frames)[:3] == [None, 0, 1]
+    assert [frame.status for frame in frames][:2] == ["error", "success"]
 
 
 def test_time_out_is_five_frame_lengths_but_at_least_a_second() -> None:
