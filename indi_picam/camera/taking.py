@@ -97,17 +97,7 @@ class FrameTaker:
         requested_ns = clock.monotonic_ns()
         if self._take is not None:
             raise CameraFault("The camera is already taking a picture.", retry=False)
-        facts = self.configure(request.mode)
-        check_window(request.mode, request.roi, request.bin_x, request.bin_y)
-        if not facts.exposure_min_us <= request.exposure_us <= facts.exposure_max_us:
-            raise CameraFault(
-                f"The sensor mode {request.mode.name} exposes from"
-                f" {facts.exposure_min_us / 1e6:g} s to {facts.exposure_max_us / 1e6:g} s,"
-                f" not {request.exposure_us / 1e6:g} s.",
-                retry=False,
-            )
-        gain = min(max(request.gain, facts.gain_min), facts.gain_max)
-        settings = Settings(request.exposure_us, gain)
+        settings = _settings(request, self.configure(request.mode))
         way, wait_us = self._choose(request, settings)
         take = _Take(serial, request, settings, way, requested_ns, request.count, math.inf)
         self._take, self._stop_at = take, math.inf
@@ -298,6 +288,21 @@ class FrameTaker:
         return reserve_memory(
             request.header_room, roi.width // request.bin_x, roi.height // request.bin_y
         )
+
+
+def _settings(request: FrameRequest, facts: ModeFacts) -> Settings:
+    """What the sensor is told for a request; raises CameraFault for one that it cannot fulfil."""
+    check_window(request.mode, request.roi, request.bin_x, request.bin_y)
+    if request.count < 1:
+        raise CameraFault(f"A run of {request.count} frames cannot be taken.", retry=False)
+    if not facts.exposure_min_us <= request.exposure_us <= facts.exposure_max_us:
+        raise CameraFault(
+            f"The sensor mode {request.mode.name} exposes from"
+            f" {facts.exposure_min_us / 1e6:g} s to {facts.exposure_max_us / 1e6:g} s,"
+            f" not {request.exposure_us / 1e6:g} s.",
+            retry=False,
+        )
+    return Settings(request.exposure_us, min(max(request.gain, facts.gain_min), facts.gain_max))
 
 
 def _lost_between(before: Metadata, after: Metadata) -> int:
