@@ -8,8 +8,9 @@
     the sky quality meter  brightness of the sky
 
 A device not yet there, or gone again, is waited for; an empty name follows nothing. A value that
-cannot be read, makes no sense or belongs to a device that vanished is unknown. :meth:`Snooped.now`
-gives everything as one frozen value; the heading group takes it when an exposure begins.
+cannot be read, makes no sense or was deleted, as at a disconnect, is unknown. (Of a driver that died
+indiserver tells its clients but no other driver.) :meth:`Snooped.now` gives everything as one frozen
+value; the heading group takes it when an exposure begins.
 """
 
 from __future__ import annotations

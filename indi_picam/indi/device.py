@@ -303,9 +303,11 @@ class Device:
                 case DelProperty(_, name) if name in (None, snoop.name):
                     snoop.values = {}
                     self._tell(snoop, State.IDLE)
-                    # Asked again, or a server that forgets with the device would never tell of its
-                    # return.
-                    self._send(GetProperties(snoop.device, snoop.name))
+                    if name is None:
+                        # Asked again, or a server that forgets with the device would never tell of
+                        # its return. Not for one property: libindi's drivers would answer with
+                        # what they have just deleted.
+                        self._send(GetProperties(snoop.device, snoop.name))
 
     def _tell(self, snoop: _Snoop, state: State) -> None:
         try:

@@ -22,8 +22,10 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
     """Starts an indiserver with a driver of ours (default: the simulator) and an environment."""
     with ExitStack() as servers:
 
-        def start(driver: str = SIMULATOR, environment: Mapping[str, str] | None = None) -> Server:
-            return servers.enter_context(serving(tmp_path, driver, environment))
+        def start(
+            driver: str = SIMULATOR, environment: Mapping[str, str] | None = None, *others: str
+        ) -> Server:
+            return servers.enter_context(serving(tmp_path, driver, environment, *others))
 
         yield start
 

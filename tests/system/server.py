@@ -53,17 +53,20 @@ class Server:
 
 @contextmanager
 def serving(
-    directory: Path, driver: str = SIMULATOR, environment: Mapping[str, str] | None = None
+    directory: Path,
+    driver: str = SIMULATOR,
+    environment: Mapping[str, str] | None = None,
+    *others: str,
 ) -> Iterator[Server]:
-    """An indiserver with a driver of ours, or one given by its whole path; its log goes into the
-    directory."""
+    """An indiserver with a driver of ours, or one given by its whole path, and other drivers beside
+    it; its log goes into the directory."""
     port = next(PORTS)
     path = f"indi_picam-{port}"
     log = directory / f"indiserver-{port}.log"
     executable = Path(sys.executable).parent / driver
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["indiserver", "-v", "-r", "0", "-p", str(port), "-u", path, str(executable)],
+            ["indiserver", "-v", "-r", "0", "-p", str(port), "-u", path, executable, *others],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

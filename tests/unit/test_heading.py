@@ -41,8 +41,8 @@ MODE = ModeFacts(
 )
 REQUEST = FrameRequest(MODE.mode, 2_000_000, 2.0, Roi(0, 0, 4056, 3040), bin_x=2, bin_y=2)
 MOUNT = "Telescope Simulator"
-M42 = {"RA": 5.608, "DEC": -5.37}
-"""Where M 42 was in 2026, of date."""
+M42 = (5.608, -5.37)
+"""Where M 42 was in 2026, of date, in hours and degrees."""
 
 
 class Rig:
@@ -65,7 +65,11 @@ class Rig:
         if self.device._serving is not None:
             await self.device._serving
 
-    async def number(self, name: str, device: str = MOUNT, **values: object) -> None:
+    async def mount_points(self, ra: object, dec: object) -> None:
+        """The mount tells where it points, of date; None is not told."""
+        await self.number("EQUATORIAL_EOD_COORD", RA=ra, DEC=dec)
+
+    async def number(self, name: str, device: str = MOUNT, /, **values: object) -> None:
         """Another device defines numbers; a value of None is left out."""
         ones = "".join(
             f"<defNumber name='{key}' label='' format='%g' min='0' max='0' step='0'>{value}"
@@ -138,7 +142,7 @@ def rig() -> Rig:
 
 def test_every_followed_device_has_its_keywords(rig: Rig) -> None:
     async def dialogue() -> Header:
-        await rig.number("EQUATORIAL_EOD_COORD", **M42)
+        await rig.mount_points(*M42)
         await rig.number("GEOGRAPHIC_COORD", LAT=-33.86, LONG=208.8, ELEV=10)
         await rig.number("TELESCOPE_INFO", TELESCOPE_APERTURE=120, TELESCOPE_FOCAL_LENGTH=900)
         await rig.hear(
@@ -198,7 +202,7 @@ def test_nothing_is_said_of_what_is_not_known(rig: Rig) -> None:
 
 @pytest.mark.parametrize("frame_type", list(FrameType))
 def test_only_a_light_frame_has_a_place_in_the_sky(rig: Rig, frame_type: FrameType) -> None:
-    asyncio.run(rig.number("EQUATORIAL_EOD_COORD", **M42))
+    asyncio.run(rig.mount_points(*M42))
     header = rig.header(frame_type)
     assert ("RA" in header) is ("EQUINOX" in header) is (frame_type is FrameType.LIGHT)
     assert header.get("DARKTIME") == (2.0 if frame_type is FrameType.DARK else None)
@@ -206,7 +210,7 @@ def test_only_a_light_frame_has_a_place_in_the_sky(rig: Rig, frame_type: FrameTy
 
 def test_j2000_of_the_mount_is_preferred_once(rig: Rig) -> None:
     async def dialogue() -> list[float]:
-        await rig.number("EQUATORIAL_EOD_COORD", RA=1, DEC=10)
+        await rig.mount_points(1, 10)
         await rig.number("EQUATORIAL_COORD", RA=7, DEC=50)
         return [_next_header(rig, at_s)["DEC"] for at_s in (0, 10)]
 
@@ -250,23 +254,13 @@ def test_a_frame_shows_what_held_when_it_began(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("EQUATORIAL_EOD_COORD", {"RA": "nan", "DEC": 10}),
-        ("EQUATORIAL_EOD_COORD", {"RA": 1, "DEC": "inf"}),
-        ("EQUATORIAL_EOD_COORD", {"RA": 1, "DEC": None}),
-        ("EQUATORIAL_EOD_COORD", {"RA": 25, "DEC": 10}),
-        ("EQUATORIAL_EOD_COORD", {"RA": 1, "DEC": -91}),
-        ("EQUATORIAL_EOD_COORD", {"RA": "", "DEC": ""}),
-    ],
+    ("ra", "dec"), [("nan", 10), (1, "inf"), (1, None), (25, 10), (1, -91), ("", "")]
 )
-def test_a_position_that_makes_no_sense_is_none(
-    rig: Rig, name: str, values: dict[str, object]
-) -> None:
+def test_a_position_that_makes_no_sense_is_none(rig: Rig, ra: object, dec: object) -> None:
     async def dialogue() -> tuple[Header, Header]:
-        await rig.number(name, RA=1, DEC=10)
+        await rig.mount_points(1, 10)
         before = rig.header()
-        await rig.number(name, **values)
+        await rig.mount_points(ra, dec)
         return before, _next_header(rig, 10)
 
     before, after = asyncio.run(dialogue())
@@ -289,7 +283,7 @@ def test_a_position_that_makes_no_sense_is_none(
 )
 def test_a_vanished_mount_is_forgotten(rig: Rig, gone: str) -> None:
     async def dialogue() -> Header:
-        await rig.number("EQUATORIAL_EOD_COORD", **M42)
+        await rig.mount_points(*M42)
         await rig.hear(gone)
         return rig.header()
 

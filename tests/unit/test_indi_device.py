@@ -422,8 +422,11 @@ def test_snooping_merges_forgets_and_asks_again(capsys: pytest.CaptureFixture[st
         update = Set("Mount", "COORD", Kind.NUMBER, {"RA": 7.0}, State.BUSY)
         zero = Set("Mount", "COORD", Kind.NUMBER, {"RA": 0.0}, None)
         foreign = Set("Dome", "COORD", Kind.NUMBER, {"RA": 1.0}, State.OK)
-        gone = DelProperty("Mount", "OTHER")
-        assert await rig.give(Def("Mount", coord), update, foreign, gone, zero) == []
+        other = DelProperty("Mount", "OTHER")
+        assert await rig.give(Def("Mount", coord), update, foreign, other, zero) == []
+        assert await rig.give(DelProperty("Mount", "COORD"), Def("Mount", coord)) == []
+        broken = (Malformed("no number", "Mount", "OTHER"), Malformed("none", "Mount", "COORD"))
+        assert await rig.give(*broken) == []
         assert await rig.give(DelProperty("Mount")) == [ask]
         stop()
         stop()
@@ -434,6 +437,9 @@ def test_snooping_merges_forgets_and_asks_again(capsys: pytest.CaptureFixture[st
         ({"RA": 5.0, "DEC": 6.0}, State.IDLE),
         ({"RA": 7.0, "DEC": 6.0}, State.BUSY),
         ({"RA": 0.0, "DEC": 6.0}, State.OK),
+        ({}, State.IDLE),
+        ({"RA": 5.0, "DEC": 6.0}, State.IDLE),
+        ({}, State.ALERT),
         ({}, State.IDLE),
     ]
     assert "Following Mount COORD failed." in capsys.readouterr().err
