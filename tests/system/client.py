@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 from xml.etree.ElementTree import Element, XMLPullParser
 
 Predicate = Callable[[Element], bool]
@@ -26,7 +27,7 @@ class Client:
     times: list[float] = field(default_factory=list)
     """When each message of the log was complete, on time.monotonic()."""
     descriptors: list[int] = field(default_factory=list)
-    _parser: XMLPullParser = field(default_factory=lambda: XMLPullParser(("start", "end")))
+    _parser: XMLPullParser[Any] = field(default_factory=lambda: XMLPullParser(("start", "end")))
     _depth: int = 0
 
     def __post_init__(self) -> None:
@@ -118,10 +119,10 @@ class Client:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self.descriptors += array.array("i", content[: len(content) // 4 * 4])
         self._parser.feed(data)
-        for event, element in self._parser.read_events():
-            self._depth += 1 if event == "start" else -1
-            if event == "end" and self._depth == 1:
-                self.log.append(element)
+        for event in self._parser.read_events():
+            self._depth += 1 if event[0] == "start" else -1
+            if event[0] == "end" and self._depth == 1:
+                self.log.append(cast(Element, event[1]))
                 self.times.append(time.monotonic())
 
 

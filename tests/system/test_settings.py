@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import subprocess
+from collections.abc import Callable
+from xml.etree.ElementTree import Element
 
 import pytest
 from astropy.io import fits
@@ -105,7 +107,7 @@ def test_saved_settings_come_back_with_a_new_driver(start_server: StartServer) -
     server = start_server()
     client = server.tcp()
     connect(client)
-    wanted = [
+    wanted: list[tuple[str, str, dict[str, object]]] = [
         ("Switch", "PICAM_MODE", {"2028x1520_12": "On"}),
         ("Number", "CCD_FRAME", {"X": 11, "Y": 7, "WIDTH": 301, "HEIGHT": 201}),
         ("Number", "CCD_BINNING", {"HOR_BIN": 2, "VER_BIN": 2}),
@@ -135,6 +137,11 @@ def test_indidev_names_the_device(start_server: StartServer) -> None:
     assert client.definition("CONNECTION").get("device") == "My Finder"
 
 
+def is_picture_of(device: str) -> Callable[[Element], bool]:
+    """Whether a message is a picture of a device."""
+    return lambda message: (message.get("name"), message.get("device")) == ("CCD1", device)
+
+
 def test_two_cameras_are_two_devices(start_server: StartServer) -> None:
     server = start_server(environment={"INDI_PICAM_SIMULATOR": "imx477,imx296"})
     client = server.tcp()
@@ -147,9 +154,7 @@ def test_two_cameras_are_two_devices(start_server: StartServer) -> None:
     for device in (DEVICE, second):
         client.new("Number", device, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 0.2})
     for device in (DEVICE, second):
-        blob = client.wait(
-            lambda m, d=device: m.get("name") == "CCD1" and m.get("device") == d, position
-        )
+        blob = client.wait(is_picture_of(device), position)
         header = fits.getheader(io.BytesIO(picture(blob)))
         assert header["INSTRUME"] == device
         assert ("BAYERPAT" in header) == (device == DEVICE)
