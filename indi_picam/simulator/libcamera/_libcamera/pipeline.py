@@ -32,7 +32,8 @@ class Pipeline:
         self._gone = False
         self._link, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._link.setblocking(False)
-        command = [sys.executable, "-m", "indi_picam.simulator.sensor", str(there.fileno())]
+        command = [sys.executable, "-P", "-m", "indi_picam.simulator.sensor", str(there.fileno())]
+        path = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
         with there:
             self._process = subprocess.Popen(
                 [*command, camera_id, str(os.getpid())],
@@ -41,7 +42,7 @@ class Pipeline:
                 stdout=2,
                 # One thread: its CPU is to be told apart, and no array operation of it would use
                 # more.
-                env=os.environ | {"PYTHONPATH": ROOT, "OPENBLAS_NUM_THREADS": "1"},
+                env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
             )
 
     def fileno(self) -> int:
