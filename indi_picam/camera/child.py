@@ -67,6 +67,10 @@ class Child:
 
 
 def _environment(module_path: str | None) -> dict[str, str]:
-    """Ours, with the module path; our own package is found wherever the driver was started."""
+    """Ours, with the module path; our own package is found wherever the driver was started.
+
+    libcamera writes several lines for every configuration unless it is told to only warn.
+    """
     paths = (module_path, os.environ.get("PYTHONPATH"), _OUR_ROOT)
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    given = {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    return {"LIBCAMERA_LOG_LEVELS": "*:WARN"} | os.environ | given
