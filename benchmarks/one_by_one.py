@@ -13,6 +13,7 @@ from benchmarks.stage import Stage, stage
 
 MS = 1000.0
 EXPOSURES_S = (0.1, 1.0)
+LONGEST_S = {"ov5647": 0.96}
 SENSORS = ("imx477", "imx290", "ov5647", "imx219", "imx708", "imx296", "imx283")
 WITH_BAD_FRAMES = ("imx290", "ov5647", "imx283")
 ALLOWED_MS, ALLOWED_FRAMES = 90, 6
@@ -25,7 +26,8 @@ def run(rounds: int) -> list[Figure]:
         with stage(ours(sensor)) as on_stage:
             on_stage.local.pictures(True)
             shortest_ms = min(entry["frame_ns"] for entry in on_stage.log()) / 1e6
-            for exposure_s in EXPOSURES_S:
+            for wished_s in EXPOSURES_S:
+                exposure_s = min(wished_s, LONGEST_S.get(sensor, wished_s))
                 figures.append(_figure(on_stage, sensor, exposure_s, shortest_ms, rounds))
     return figures
 
@@ -35,7 +37,7 @@ def _figure(
 ) -> Figure:
     on_stage.expose(exposure_s, on_stage.local)
     overheads = []
-    for _ in range(max(3, rounds if exposure_s < 1 else rounds // 4)):
+    for _ in range(max(3, rounds if exposure_s < 0.5 else rounds // 4)):
         shot = on_stage.expose(exposure_s, on_stage.local)
         entry = shot.entry
         inherent_ns = entry["readout_end_ns"] - entry["exposure_start_ns"]
