@@ -34,7 +34,7 @@ def switch(name: str, property: str, element: str | int, until: str = "", times:
 
 
 def number(name: str, property: str, until: str = "", **values: object) -> Step:
-    return Step(name, "Number", property, {name: value for name, value in values.items()}, until)
+    return Step(name, "Number", property, dict(values.items()), until)
 
 
 def text(name: str, property: str, *values: str) -> Step:
