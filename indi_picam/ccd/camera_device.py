@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from indi_picam import __version__, fits
+from indi_picam import __version__, clock, fits
 from indi_picam.camera.modes import CameraFault, FrameFacts, ModeFacts
 from indi_picam.camera.remote import RemoteCamera
 from indi_picam.capture.plan import ExposurePlan
@@ -203,7 +203,9 @@ class CameraDevice:
     # -- what the groups need of each other --------------------------------------------------------
 
     def _plan(self, exposure_s: float) -> ExposurePlan:
-        return self._imaging.plan(exposure_s, self._controls.gain)
+        plan = self._imaging.plan(exposure_s, self._controls.gain)
+        self._heading.exposure_began(clock.monotonic_ns())
+        return plan
 
     def _mode_changed(self, mode: ModeFacts) -> None:
         self._mode_name = mode.mode.name

@@ -107,7 +107,10 @@ class Heading:
         device.add(FITS_HEADER, self._write)
 
     def exposure_began(self, at_ns: int) -> None:
-        """Keeps what holds at this moment of the camera's clock, for the frame that begins now."""
+        """Keeps what holds at this moment of the camera's clock, for a frame that begins now.
+
+        Also called when an exposure is asked for: that of a very short one is not always told.
+        """
         around = self._snooped.now()
         self._snooped.tell_of_missing_optics(around)
         self._beginnings.append(_Beginning(at_ns, around, tuple(self._written.values())))
@@ -115,6 +118,7 @@ class Heading:
     def cards(self, plan: ExposurePlan, facts: FrameFacts) -> list[Card]:
         """The cards of a frame, from when it began; to come after all others, as they override."""
         began = self._beginning(facts.sensor_timestamp_ns - 1000 * facts.exposure_us)
+        self._snooped.j2000_used()
         return [
             *cards(began.surroundings, plan, facts),
             *began.written,

@@ -8,9 +8,9 @@
     the sky quality meter  brightness of the sky
 
 A device not yet there, or gone again, is waited for; an empty name follows nothing. A value that
-cannot be read, makes no sense or was deleted, as at a disconnect, is unknown. (Of a driver that died
-indiserver tells its clients but no other driver.) :meth:`Snooped.now` gives everything as one frozen
-value; the heading group takes it when an exposure begins.
+cannot be read, makes no sense or was deleted, as at a disconnect, is unknown. (That a driver died
+indiserver tells its clients, but no other driver.) :meth:`Snooped.now` gives everything as one
+frozen value; the heading group takes it when an exposure begins.
 """
 
 from __future__ import annotations
@@ -116,15 +116,10 @@ class Snooped:
             ]
 
     def now(self) -> Surroundings:
-        """Everything as it stands.
-
-        A J2000 position that the mount reported counts once, as INDI::CCD has it: a mount may
-        report it with a slew and never again, while the other follows its every move.
-        """
+        """Everything as it stands."""
         of_date, j2000 = self._position("EQUATORIAL_EOD_COORD"), self._position("EQUATORIAL_COORD")
         if of_date is not None and not self._fresh_j2000:
             j2000 = None
-        self._fresh_j2000 = False
         focuser_position = self._number("ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION")
         return Surroundings(
             telescope=self._names["ACTIVE_TELESCOPE"],
@@ -143,6 +138,14 @@ class Snooped:
             if self._orientation_known
             else None,
         )
+
+    def j2000_used(self) -> None:
+        """A frame was given its position: from now on that of date counts, if there is one.
+
+        As INDI::CCD has it: a mount may report J2000 with a slew and never again, while the other
+        follows its every move.
+        """
+        self._fresh_j2000 = False
 
     def tell_of_missing_optics(self, around: Surroundings) -> None:
         """Says once that the telescope is not known (INDI::CCD says it with every frame)."""
