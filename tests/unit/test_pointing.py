@@ -122,7 +122,8 @@ def test_a_right_ascension_is_never_24_hours() -> None:
 OFFLINE = """
 import socket, sys
 def refuse(event, arguments):
-    a_table = event == "open" and "iers" in str(arguments[0])
+    path = str(arguments[0]) if event == "open" else ""
+    a_table = "iers" in path and not path.endswith((".py", ".pyc"))
     if event.startswith(("socket.", "urllib.", "http.")) or a_table:
         raise PermissionError(f"{event} {arguments}")
 sys.addaudithook(refuse)
@@ -140,7 +141,7 @@ for year in (1950, 2000, 2026, 2050, 2099):
 print("astropy" in sys.modules)
 from indi_picam import fits
 fits.prepare()
-print("astropy.utils.iers" in sys.modules)
+print("prepared")
 """
 
 
@@ -152,4 +153,4 @@ def test_nothing_is_ever_downloaded_or_warned_of_whatever_the_date() -> None:
     child = subprocess.run(
         [sys.executable, "-W", "error", "-c", OFFLINE], capture_output=True, text=True
     )
-    assert (child.stdout, child.stderr) == ("False\nFalse\n", "")
+    assert (child.stdout, child.stderr) == ("False\nprepared\n", "")
