@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pytest
 
 from indi_picam.simulator import faults, frame_log, settings
 
+PICAMERA2 = tuple(int(part) for part in version("picamera2").split("."))
+"""Before 0.3.28 it left hiding bad frames to libcamera; 0.5.0 is the libcamera of that time."""
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = ROOT / "indi_picam" / "simulator"
 
@@ -61,7 +64,7 @@ class Simulation:
         """Write the configuration file."""
         self._config.write_text(
             "[simulator]\nlog_file = frames.log\nfault_file = faults.ini\nrun_directory = .\n"
-            f"{main}\n"
+            f"libcamera = {'0.7.1' if PICAMERA2 >= (0, 3, 28) else '0.5.0'}\n{main}\n"
             f"[sky]\n{sky}\n"
         )
 

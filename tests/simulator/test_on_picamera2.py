@@ -13,7 +13,7 @@ from indi_picam.simulator import truth
 from indi_picam.simulator.models import SENSORS
 from indi_picam.simulator.truth import Mode
 
-from .conftest import Simulation
+from .conftest import PICAMERA2, Simulation
 
 SMALL = {
     "imx477": ((1332, 990), 10),
@@ -52,7 +52,8 @@ picam2.start()
 request = picam2.capture_request(wait=10)
 array = request.make_array("raw")
 np.save("raw.npy", array)
-result = {{"raw": raw, "metadata": request.get_metadata(), "is_mono": picam2.is_mono,
+result = {{"raw": raw, "metadata": request.get_metadata(),
+          "pattern": picam2.camera_properties["ColorFilterArrangement"],
           "main": request.make_array("main").shape}}
 request.release()
 """)
@@ -77,7 +78,7 @@ request.release()
     assert metadata["SensorTimestamp"] == frame["readout_start_ns"]
     assert ("SensorTemperature" in metadata) == sensor.startswith(("imx477", "imx708"))
     assert ("ColourGains" in metadata) == colour
-    assert result["is_mono"] is not colour
+    assert (result["pattern"] == 5) is not colour
     assert result["main"] == [192, 256, 3]
 
 
@@ -250,6 +251,12 @@ result = picam2.capture_metadata(wait=5)["ExposureTime"]
     assert 82_900 <= exposure <= 83_333
 
 
+handed_out = pytest.mark.skipif(
+    PICAMERA2 < (0, 3, 28), reason="this libcamera keeps bad frames to itself"
+)
+
+
+@handed_out
 @pytest.mark.parametrize(
     ("sensor", "first", "later"),
     [("imx477", 0, 0), ("imx290", 1, 1), ("ov5647", 2, 2), ("imx283", 0, 1)],
@@ -276,6 +283,7 @@ for _ in range(3):
         assert statuses[: bad + 1] == ["error"] * bad + ["success"]
 
 
+@handed_out
 def test_automatic_exposure_gives_up_frames_at_the_first_start_only(
     simulation: Simulation,
 ) -> None:
@@ -364,12 +372,12 @@ result = [subprocess.run([sys.executable, "-c", again], capture_output=True, tex
 try:
     Picamera2(0)
 except RuntimeError as error:
-    result.append(str(error) + str(error.__cause__))
+    result.append(str(error))
 picam2.close()
 result.append(subprocess.run([sys.executable, "-c", again]).returncode)
 """)
     assert "Device or resource busy" in messages[0]
-    assert "did not complete" in messages[1] and "Device or resource busy" in messages[1]
+    assert "did not complete" in messages[1]
     assert messages[2] == 0
 
 
