@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,8 @@ from indi_picam import clock
 from indi_picam.camera.modes import Roi
 from tests.camera.conftest import Bench, true_pixels
 
+LATE_S = 1.0
+"""The sensor hands a frame over before it writes its log: a small picture may arrive first."""
 SAME_START_S = 0.005
 """DATE-OBS is in ms, and goes by the computer's clock, which may be corrected meanwhile."""
 
@@ -43,13 +46,15 @@ def check_raw(file: Path | BytesIO, bench: Bench) -> fits.Header:
 def exposed(header: fits.Header, bench: Bench) -> dict[str, Any]:
     """The log's line of the frame that a header says it is."""
     start = datetime.fromisoformat(header["DATE-OBS"]).replace(tzinfo=UTC).timestamp()
-    found = [
-        line
-        for line in bench.log()
-        if line["exposure_us"] / 1e6 == header["EXPTRUE"]
-        and abs(clock.utc_ns(line["exposure_start_ns"]) / 1e9 - start) < SAME_START_S
-    ]
-    assert len(found) == 1, (
-        f"{len(found)} frames of {header['EXPTRUE']} s began at {header['DATE-OBS']}"
-    )
-    return found[0]
+    deadline = time.monotonic() + LATE_S
+    while True:
+        found = [
+            line
+            for line in bench.log()
+            if line["exposure_us"] / 1e6 == header["EXPTRUE"]
+            and abs(clock.utc_ns(line["exposure_start_ns"]) / 1e9 - start) < SAME_START_S
+        ]
+        if len(found) == 1:
+            return found[0]
+        assert time.monotonic() < deadline, f"{len(found)} frames began at {header['DATE-OBS']}"
+        time.sleep(0.01)
