@@ -200,7 +200,7 @@ class Exposing:
                 await self._uploading.save(file.memory, file.size)
             if self._uploading.sends:
                 file = await self._to_send(file)
-                await self._link.blob_slot()
+                await self._link.blob_slot(file.size)
         except BaseException as fault:
             os.close(file.memory)
             if isinstance(fault, (OSError, ValueError, Refused)):

@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from indi_picam.indi.decoder import Decoder
 from indi_picam.indi.encoder import encode, inline_blob
 from indi_picam.indi.messages import Incoming, Outgoing, PingReply, PingRequest, SetBlob
+from indi_picam.indi.pacing import Pacing
 
 _READ_BYTES = 1 << 16
 _PIECE_BYTES = 384 << 10
@@ -87,6 +88,7 @@ class Link:
         self._slot = asyncio.Event()
         self._slot.set()
         self._slot_turn = asyncio.Lock()
+        self.pacing = Pacing()
         os.set_blocking(read_fd, False)
         os.set_blocking(write_fd, False)
         try:
@@ -128,16 +130,17 @@ class Link:
         if not self._waiting:
             self._write()
 
-    async def blob_slot(self) -> None:
-        """Wait until the server has parsed the BLOB before, at most 5 s; then one BLOB may be sent.
+    async def blob_slot(self, size: int = 0) -> None:
+        """Wait until a BLOB of this size may be sent; several senders are let through in turn.
 
-        Several devices are let through one after the other. A BLOB parsed is not yet delivered to
-        any client.
+        The server must have parsed the BLOB before (waited for at most 5 s), and let go enough of
+        those before that, its clients too (:class:`Pacing`).
         """
         async with self._slot_turn:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SLOT_WAIT_S):
                     await self._slot.wait()
+            await self.pacing.room(size)
             if not self._closed:
                 self._slot.clear()
 
@@ -156,6 +159,7 @@ class Link:
             os.close(descriptor)
         self._arrived.set()
         self._slot.set()
+        self.pacing.close()
 
     # -- in ------------------------------------------------------------------------------
 
@@ -197,6 +201,7 @@ class Link:
             raise ValueError(f"{blob.name} of {blob.size} bytes cannot be sent from {there}")
         self._last_ping = f"SetBLOB/{next(self._pings)}"
         ping = encode(PingRequest(self._last_ping))
+        self.pacing.sent(descriptor if self.attaches else None, blob.size)
         if self._socket is not None:
             return _Sending(memoryview(encode(blob) + ping), iter(()), descriptor)
         head, tail = inline_blob(blob)

@@ -31,6 +31,7 @@ from indi_picam.indi.messages import (
     Set,
     SetBlob,
 )
+from indi_picam.indi.pacing import OUT_BYTES
 from indi_picam.indi.vectors import Kind, State
 
 BLOB_BYTES = 25_000_003
@@ -150,6 +151,7 @@ def test_a_blob_is_attached_read_only_and_ours_is_closed() -> None:
                 assert fcntl.fcntl(attached, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
                 with pytest.raises(OSError, match="Bad file descriptor"):
                     os.write(attached, b"x")
+            await link.pacing.room(OUT_BYTES)
             assert open_descriptors() == before - 1
 
     run(scene())

@@ -1,0 +1,148 @@
+"""How much of the BLOBs may be out: sent, and not yet let go by the server and its clients.
+
+    a BLOB         is let go when
+    attached       the lock on its descriptor is free: server and local clients have closed it
+    in base64      the server has parsed it: nothing later can be seen through a pipe
+    with a rate    the rate would have brought it through, and the above
+
+indiserver cuts off a client that is 128 MB behind (its option -m), and answers a ping as soon as it
+has parsed a BLOB, whatever its clients do. But a file description stays locked (flock) as long as
+anybody holds it, so a second description of the same memory tells when the first is gone. A client
+that hangs would stop everybody: what is not let go for very long is given up, and counts no more.
+Used by the link alone; knows no message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections import deque
+from dataclasses import dataclass
+
+OUT_BYTES = 64_000_000
+"""Base64 makes 85 MB of it, and the server's limit is 128 MB."""
+_PROBE_S = 0.01
+_IDLE_PROBE_S = 0.05, 1.0
+"""While nobody waits: the first and the longest time between two looks, to free the memory."""
+_HANGING_S = 10.0
+_HANGING_BYTES_S = 250_000
+"""A client that takes less hangs: 25 MB may need 100 s."""
+
+
+@dataclass(slots=True, eq=False)
+class _Out:
+    """A BLOB that is out."""
+
+    size: int
+    probe: int | None
+    """A second description of its memory."""
+    due_s: float
+    """When the rate has brought it through, on the loop's clock."""
+
+
+class Pacing:
+    """The BLOBs of a link that are out; needs a running loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._out: deque[_Out] = deque()
+        self._progress_s = 0.0
+        """When something was let go last, or began to be out alone."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self.rate_mb_s = 0.0
+        """MB of BLOBs (not of base64) that clients may be sent in a second; 0 for no limit."""
+
+    @property
+    def out_bytes(self) -> int:
+        """What is out, as far as it was looked at."""
+        return sum(blob.size for blob in self._out)
+
+    def sent(self, descriptor: int | None, size: int) -> None:
+        """A BLOB leaves: its read-only descriptor, which is locked by this, or None for base64."""
+        if self._closed:
+            return
+        now = self._loop.time()
+        if not self._out:
+            self._progress_s = now
+        begin_s = max([now, *(blob.due_s for blob in self._out)])
+        due_s = begin_s + size / (self.rate_mb_s * 1e6) if self.rate_mb_s > 0 else now
+        probe = None if descriptor is None else _locked(descriptor)
+        if probe is None and due_s <= now:
+            return
+        self._out.append(_Out(size, probe, due_s))
+        self._look_later(_IDLE_PROBE_S[0])
+
+    async def room(self, size: int) -> None:
+        """Waits until a BLOB of this size may leave; the first of all may, however large."""
+        while not self._closed:
+            self._look()
+            if not self._out or self.out_bytes + size <= OUT_BYTES:
+                return
+            await asyncio.sleep(_PROBE_S)
+
+    def close(self) -> None:
+        """Forgets what is out; every wait ends."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._out:
+            _close(self._out.popleft())
+
+    def _look(self) -> None:
+        """Strikes off what is let go, and everything if nothing was for very long."""
+        now = self._loop.time()
+        held = [blob for blob in self._out if blob.due_s > now or not _let_go(blob)]
+        if len(held) < len(self._out):
+            self._progress_s = now
+        elif held and now - self._progress_s > _hanging_s(held[0], now):
+            held = []
+        for blob in self._out:
+            if blob not in held:
+                _close(blob)
+        self._out = deque(held)
+
+    def _look_later(self, delay_s: float) -> None:
+        """Frees memory that was let go while nobody waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(delay_s, self._look_and_again, delay_s)
+
+    def _look_and_again(self, delay_s: float) -> None:
+        self._timer = None
+        self._look()
+        if self._out:
+            self._look_later(min(2 * delay_s, _IDLE_PROBE_S[1]))
+
+
+def _locked(descriptor: int) -> int | None:
+    """Locks a description and returns another one of the same memory; None where that cannot be.
+
+    The lock is shared, as the same frame may be out twice, and the probe's exclusive.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def _let_go(blob: _Out) -> bool:
+    if blob.probe is None:
+        return True
+    try:
+        fcntl.flock(blob.probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(blob.probe, fcntl.LOCK_UN)
+    return True
+
+
+def _close(blob: _Out) -> None:
+    if blob.probe is not None:
+        os.close(blob.probe)
+
+
+def _hanging_s(blob: _Out, now: float) -> float:
+    return max(_HANGING_S, blob.size / _HANGING_BYTES_S, blob.due_s - now)
