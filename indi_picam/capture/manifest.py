@@ -208,7 +208,7 @@ def delete_batch(folder: Path) -> None:
 
 
 def _read_manifest(folder: Path, record: BatchRecord) -> tuple[dict[int, FrameRecord], int, bool]:
-    """The frames noted, the number of unreadable lines, and whether the last lacks its end."""
+    """The frames noted, the number of unreadable lines, and whether the last is not whole."""
     taken: dict[int, FrameRecord] = {}
     try:
         *lines, rest = (folder / NAME).read_bytes().split(b"\n")
@@ -228,7 +228,7 @@ def _read_manifest(folder: Path, record: BatchRecord) -> tuple[dict[int, FrameRe
                 _apply(entry, record, taken)
         except (ValueError, TypeError, KeyError, AttributeError):
             damaged += 1
-    return taken, damaged, bool(rest)
+    return taken, damaged, bool(rest) or not lines
 
 
 def _apply(entry: Any, record: BatchRecord, taken: dict[int, FrameRecord]) -> None:
