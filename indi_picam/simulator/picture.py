@@ -67,8 +67,7 @@ def _values(count: int, sensor: Sensor, mode: Mode, gain: float, mean: float) ->
     Quantiles rather than draws, so that nothing of their mean and variance is left to chance.
     """
     unit, noise = sensor.electrons_per_adu(mode, gain), sensor.read_noise(mode, gain)
-    black, top = sensor.black(mode.bits), (1 << mode.bits) - 1
-    mean = min(mean, sensor.full_well(mode))
+    black, top = sensor.black(mode.bits), sensor.saturation(mode, gain)
     spread = 6 * math.hypot(math.sqrt(mean), noise)
     low = min(max(math.floor(black + (mean - spread) / unit), 0), top)
     high = min(max(math.ceil(black + (mean + spread) / unit), 0), top)
@@ -162,7 +161,7 @@ class Picture:
         black = np.float32(sensor.black(mode.bits) + 0.5)
         seconds, dark = np.float32(exposure.exposure_s), np.float32(self._dark_e(exposure))
         warmth = np.float32(2 ** ((exposure.temperature_c - 20) / 6))
-        well, top = np.float32(sensor.full_well(mode)), np.float32((1 << mode.bits) - 1)
+        top = np.float32(sensor.saturation(mode, exposure.gain))
         normals = _normals()
         for first in range(0, light.row.size, PIXELS_A_STEP):
             part = slice(first, first + PIXELS_A_STEP)
@@ -171,7 +170,6 @@ class Picture:
             start = int(rng.integers(0, NORMALS - PIXELS_A_STEP))
             charge = np.sqrt(mean + read_variance) * normals[start : start + mean.size]
             charge += mean
-            np.minimum(charge, well, out=charge)
             charge *= unit
             charge += black
             np.clip(charge, 0, top, out=charge)

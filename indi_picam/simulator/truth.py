@@ -165,9 +165,11 @@ class Sensor(NamedTuple):
         high, low = self.silicon.read_noise_high_gain, self.silicon.read_noise
         return math.sqrt(high**2 + (low**2 - high**2) / gain**2) * mode.binning
 
-    def full_well(self, mode: Mode) -> float:
-        """In electrons, of a pixel of that mode."""
-        return self.silicon.full_well * mode.binning**2
+    def saturation(self, mode: Mode, gain: float) -> int:
+        """The highest ADC value there is: the ADC's top, or that of a full well."""
+        charge = self.silicon.full_well * mode.binning**2
+        well = int(self.black(mode.bits) + charge / self.electrons_per_adu(mode, gain) + 0.5)
+        return min(well, (1 << mode.bits) - 1)
 
     def dark_current(self, temperature_c: float) -> float:
         """In electrons a second, of a pixel of the full mode."""

@@ -436,3 +436,38 @@ for _ in range(40):
         frames[0]["frame_ns"]
     }
     assert all(frame["completed_ns"] >= frame["readout_end_ns"] for frame in frames)
+
+
+def test_the_sensor_warms_while_it_runs(simulation: Simulation) -> None:
+    simulation.time_scale = 200.0
+    simulation.configure(main="temperature = 5")
+    temperatures = simulation.picamera2("""
+still(picam2, (1332, 990), 10, "SRGGB10", buffers=2)
+picam2.set_controls(manual(100_000_000))
+picam2.start()
+result = [picam2.capture_metadata(wait=10)["SensorTemperature"] for _ in range(4)]
+""")
+    # Metadata has whole degrees of what the log knows to a tenth.
+    logged = [frame["temperature_c"] for frame in simulation.frames if frame["request"]][:4]
+    assert temperatures == [round(value) for value in logged]
+    assert logged == sorted(logged)
+    assert 4.5 < logged[0] < 8 and logged[3] > logged[0] + 2
+
+
+@pytest.mark.parametrize(("main", "same"), [("noise_seed = 5", True), ("", False)])
+def test_noise_is_repeated_only_when_it_is_seeded(
+    simulation: Simulation, main: str, same: bool
+) -> None:
+    simulation.cameras = "imx290"
+    simulation.configure(main=main)
+    runs = []
+    for run in range(2):
+        simulation.picamera2(f"""
+still(picam2, (1280, 720), 12, "SRGGB12")
+picam2.set_controls(manual(30_000))
+picam2.start()
+request = picam2.capture_request(wait=10)
+np.save("raw{run}.npy", request.make_array("raw"))
+""")
+        runs.append(np.load(simulation.directory / f"raw{run}.npy"))
+    assert np.array_equal(*runs) is same

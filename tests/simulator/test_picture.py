@@ -140,6 +140,8 @@ def test_saturation_is_the_top_of_the_adc_or_the_full_well() -> None:
     well = taken(picture_of("ov5647", "2592x1944_10", bright), 0.9, c=10.0)
     assert well.max() == int(16 + 4300 / (4600 / (1023 - 16)) + 0.5)
     assert taken(picture_of("ov5647", "2592x1944_10", bright), 0.9, gain=2.0, c=10.0).max() == 1023
+    twilight = taken(picture_of("ov5647", "2592x1944_10", Sky(background=90_000.0)), 0.9)
+    assert (twilight == well.max()).all()
 
 
 @pytest.mark.parametrize(
