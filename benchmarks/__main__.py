@@ -6,13 +6,22 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import hand_over, namespace, one_by_one, recovering, resting, starting
+from benchmarks import (
+    ekos_sequence,
+    hand_over,
+    namespace,
+    one_by_one,
+    recovering,
+    resting,
+    starting,
+)
 from benchmarks.figures import Figure, as_json, machine, table
 
 HERE = Path(__file__).parent
 JOBS: dict[str, Callable[[int], list[Figure]]] = {
     "starting": starting.run,
     "hand_over": hand_over.run,
+    "ekos_sequence": ekos_sequence.run,
     "recovering": recovering.run,
     "one_by_one": one_by_one.run,
     "resting": resting.run,

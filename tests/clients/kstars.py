@@ -27,6 +27,7 @@ INDI = ("/KStars/INDI", "org.kde.kstars.INDI")
 SHOW_EKOS = ("/kstars/MainWindow_1/actions/show_ekos", "org.qtproject.Qt.QAction")
 SUCCESS, FAILED = 2, 3
 """Of Ekos::CommunicationStatus."""
+ENDS = ("Complete", "Error", "Aborted")
 
 # What would wait for an answer at the first start is off; every picture is shown, and so parsed.
 SETTINGS = """
@@ -85,6 +86,21 @@ class KStars:
         self.service.wait(lambda: self._succeeded("indiStatus"), "the camera", 30)
         self.service.wait(self._camera, "the camera of the Capture module")
         self.service.call(*SHOW_EKOS, "trigger")
+
+    def begin(self, sequence: Path) -> None:
+        """Loads a sequence file and starts it, whatever was taken before."""
+        assert self.capture("loadSequenceQueue", "s", str(sequence))
+        self.capture("ignoreSequenceHistory")
+        self.capture("start")
+
+    def end(self, timeout: float = 40) -> str:
+        """Waits for the end of the sequence: ``Complete``, ``Error`` or ``Aborted``."""
+
+        def ended() -> str | None:
+            status = str(self.capture("getSequenceQueueStatus"))
+            return status if status in ENDS else None
+
+        return str(self.service.wait(ended, "the end of the sequence", timeout))
 
     def press(self, description: str) -> None:
         """Presses a button that D-Bus does not offer."""

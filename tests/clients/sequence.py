@@ -27,7 +27,7 @@ class Job:
     """Properties to set before the job, by vector and element."""
 
 
-def write(file: Path, jobs: Sequence[Job], pictures: Path, on_camera: Path) -> Path:
+def write(file: Path, jobs: Sequence[Job], pictures: Path, on_camera: Path) -> None:
     """Writes a queue; each job saves below its name, in KStars and on the camera."""
     queue = Element("SequenceQueue", version="2.6")
     SubElement(queue, "GuideDeviation", enabled="false").text = "2"
@@ -35,7 +35,6 @@ def write(file: Path, jobs: Sequence[Job], pictures: Path, on_camera: Path) -> P
     for job in jobs:
         _add(SubElement(queue, "Job"), job, pictures, on_camera)
     ElementTree(queue).write(file, "utf-8", xml_declaration=True)
-    return file
 
 
 def _add(element: Element, job: Job, pictures: Path, on_camera: Path) -> None:

@@ -23,25 +23,11 @@ def gain(value: float) -> dict[str, dict[str, float]]:
     return {"CCD_GAIN": {"GAIN": value}}
 
 
-def queue(observatory: Observatory, jobs: Sequence[Job], tmp_path: Path) -> None:
-    """Loads jobs into Ekos and starts them."""
-    file = write(tmp_path / "jobs.esq", jobs, observatory.pictures, observatory.on_camera)
-    capture = observatory.kstars.capture
-    assert capture("loadSequenceQueue", "s", str(file))
-    capture("ignoreSequenceHistory")
-    capture("start")
-
-
-def finish(observatory: Observatory, timeout: float = 40) -> str:
-    """How the queue ended."""
-    ends = ("Complete", "Error", "Aborted")
-    program = observatory.kstars
-
-    def end() -> str | None:
-        status = str(program.capture("getSequenceQueueStatus"))
-        return status if status in ends else None
-
-    return str(program.service.wait(end, "the end of the sequence", timeout))
+def begin(observatory: Observatory, jobs: Sequence[Job], tmp_path: Path) -> None:
+    """Starts a sequence of these jobs."""
+    file = tmp_path / "jobs.esq"
+    write(file, jobs, observatory.pictures, observatory.on_camera)
+    observatory.kstars.begin(file)
 
 
 def check(file: Path, job: Job, observatory: Observatory) -> None:
@@ -100,8 +86,8 @@ def check(file: Path, job: Job, observatory: Observatory) -> None:
 def test_a_sequence_gives_the_pictures_it_asks_for(
     observatory: Observatory, tmp_path: Path, jobs: Sequence[Job]
 ) -> None:
-    queue(observatory, jobs, tmp_path)
-    assert finish(observatory) == "Complete"
+    begin(observatory, jobs, tmp_path)
+    assert observatory.kstars.end() == "Complete"
     for job in jobs:
         for directory, used in (
             (observatory.pictures, job.upload != UPLOAD_LOCAL),
@@ -118,14 +104,14 @@ def test_a_long_exposure_is_aborted_and_the_next_sequence_runs(
 ) -> None:
     program = observatory.kstars
     aborted, next_job = Job("aborted", 20, 1, FULL), Job("after an abort", 0.1, 2, FULL)
-    queue(observatory, [aborted], tmp_path)
+    begin(observatory, [aborted], tmp_path)
     program.service.wait(lambda: program.exposure_state(DEVICE) == "Busy", "the exposure")
     program.capture("abort")
-    assert finish(observatory) == "Aborted"
+    assert observatory.kstars.end() == "Aborted"
     program.service.wait(lambda: program.exposure_state(DEVICE) == "Idle", "the abort", 2)
     program.capture("clearSequenceQueue")
-    queue(observatory, [next_job], tmp_path)
-    assert finish(observatory) == "Complete"
+    begin(observatory, [next_job], tmp_path)
+    assert observatory.kstars.end() == "Complete"
     assert list((observatory.pictures / aborted.name).rglob("*.fits")) == []
     files = sorted((observatory.pictures / next_job.name).rglob("*.fits"))
     assert len(files) == next_job.count
