@@ -162,8 +162,8 @@ def test_new_names_are_followed_and_old_ones_no_more(rig: Rig) -> None:
         asked = [(m.device, m.name) for m in rig.sent if isinstance(m, GetProperties)]
         assert asked == [("Other", "ABS_ROTATOR_ANGLE")]
         seen.append(rig.next_header(10).get("ROTATANG"))
-        await rig.number("ABS_ROTATOR_ANGLE", "Rotator Simulator", ANGLE=2)
         await rig.number("ABS_ROTATOR_ANGLE", "Other", ANGLE=3)
+        await rig.number("ABS_ROTATOR_ANGLE", "Rotator Simulator", ANGLE=2)
         seen.append(rig.next_header(20).get("ROTATANG"))
         await rig.ask("Text", "ACTIVE_DEVICES", ACTIVE_ROTATOR="", ACTIVE_TELESCOPE="")
         assert not [m for m in rig.sent if isinstance(m, GetProperties)]
@@ -231,3 +231,14 @@ def test_world_coordinates_only_when_all_is_known(rig: Rig) -> None:
         "CROTA2": 330,
     }
     assert {name: header[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("name", ["x" * 100, "'" * 63, "x'" * 100, "", " ", "\u03b1" * 63])
+def test_a_name_of_any_length_fits_on_a_card(rig: Rig, name: str) -> None:
+    asyncio.run(rig.ask("Text", "ACTIVE_DEVICES", ACTIVE_TELESCOPE=name.replace("'", "&apos;")))
+    written = rig.header().get("TELESCOP", "")
+    whole = name.replace("\u03b1", "alpha").strip()
+    assert whole.startswith(written)
+    # 68 characters in its quotes, an apostrophe counts twice; none given away.
+    assert min(len(whole), 34) <= len(written)
+    assert len(written) + written.count("'") <= 68
