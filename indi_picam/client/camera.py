@@ -35,9 +35,10 @@ def find(connection: Connection, name: str | None) -> str:
     """
     if name is None:
         connection.wait_for(lambda: _cameras(connection) or None, FIND_LIMIT_S)
-        connection.wait_for_quiet(0.3, 3)
     else:
         connection.wait_for(lambda: connection.get(name, "DRIVER_INFO"), FIND_LIMIT_S)
+    if name is None or name not in _cameras(connection):
+        connection.wait_for_quiet(0.3, 3)  # for whom else there is
     cameras, devices = _cameras(connection), connection.devices
     there = f"Devices there: {', '.join(devices)}." if devices else "It has no device at all."
     if name is None and len(cameras) == 1:
