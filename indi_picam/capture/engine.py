@@ -92,12 +92,14 @@ class Engine:
         self._replacing: asyncio.Task[CameraFault | None] | None = None
         self._mode: SensorMode | None = None
         self.state = State.CLOSED
+        self.held = False
+        """Set by a batch, which needs the camera between its exposures too."""
         camera.on_lost = self._lost
 
     @property
     def busy(self) -> bool:
-        """Whether an exposure is under way or not yet handed over."""
-        return self.state not in (State.CLOSED, State.IDLE)
+        """Whether an exposure is under way or not yet handed over, or the engine is held."""
+        return self.held or self.state not in (State.CLOSED, State.IDLE)
 
     async def connect(self, mode_name: str | None) -> tuple[CameraFacts, ModeFacts, FrameFacts]:
         """Opens the camera and proves it with one short frame.
@@ -147,7 +149,7 @@ class Engine:
 
     async def abort(self) -> None:
         """Ends the running exposure, if any; nothing of it is told or delivered any more."""
-        if not self.busy or self._exposure is None:
+        if self._exposure is None or self.state in (State.CLOSED, State.IDLE):
             return
         self._exposure.cancel()
         with suppress(asyncio.CancelledError):

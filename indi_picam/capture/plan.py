@@ -6,9 +6,12 @@ at the moment an exposure is ordered, so that later changes never touch a runnin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
+from indi_picam.camera import messages
 from indi_picam.camera.modes import CameraFacts, FrameRequest, ModeFacts, Roi
 
 
@@ -47,9 +50,31 @@ class ExposurePlan:
         """Length of one exposure in seconds."""
         return self.request.exposure_us / 1e6
 
+    @property
+    def frame_s(self) -> float:
+        """From one frame to the next in a run without gaps, in seconds."""
+        return max(self.request.exposure_us, self.mode.frame_duration_min_us) / 1e6
+
+    def order(self) -> dict[str, Any]:
+        """The order as JSON values, for a later run of the driver; see :func:`ordered`."""
+        words = messages.encode(messages.Take(0, self.request)).decode()
+        return {"request": words, "frame_type": self.frame_type.value}
+
     def repeated(self, count: int) -> ExposurePlan:
         """The same exposure so many times without a gap."""
         return replace(self, request=replace(self.request, count=count))
+
+
+def ordered(order: Mapping[str, Any]) -> tuple[FrameRequest, FrameType]:
+    """What :meth:`ExposurePlan.order` wrote; raises ValueError with a sentence."""
+    try:
+        take = messages.decode(str(order["request"]).encode())
+        frame_type = FrameType(order["frame_type"])
+    except (KeyError, TypeError, ValueError) as fault:
+        raise ValueError(f"The order of the batch cannot be read ({fault!r}).") from None
+    if not isinstance(take, messages.Take):
+        raise ValueError("The order of the batch is of another version of the driver.")
+    return take.request, frame_type
 
 
 def plan_exposure(

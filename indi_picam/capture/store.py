@@ -200,7 +200,7 @@ class Store:
     async def room(self, frame_bytes: int) -> None:
         """Returns at once unless memory is full and the disk does not relieve it; waits else."""
         waited = False
-        while self._shelf.in_memory and self._free_memory() < frame_bytes:
+        while self.is_full(frame_bytes):
             if not waited:
                 waited = True
                 why = (
@@ -212,6 +212,10 @@ class Store:
             await asyncio.sleep(_ROOM_POLL_S)
         if waited:
             self._listener.store_news("There is room for frames again: the camera goes on.")
+
+    def is_full(self, frame_bytes: int) -> bool:
+        """Whether ``room`` would wait now."""
+        return bool(self._shelf.in_memory) and self._free_memory() < frame_bytes
 
     def end(self, id: str, how: str) -> None:
         """No more frames come; ``how`` is a word for the manifest: complete, aborted, failed."""

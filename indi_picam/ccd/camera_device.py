@@ -13,22 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from indi_picam import __version__, clock, fits
 from indi_picam.camera.modes import CameraFault, FrameFacts, ModeFacts
 from indi_picam.camera.remote import RemoteCamera
-from indi_picam.capture.plan import ExposurePlan
+from indi_picam.capture.engine import Engine
+from indi_picam.capture.plan import ExposurePlan, ordered
+from indi_picam.ccd.batches import Batches, BatchExchange
 from indi_picam.ccd.controls import Controls
 from indi_picam.ccd.exposing import Exchange, Exposing
 from indi_picam.ccd.general import General
 from indi_picam.ccd.heading import Heading
 from indi_picam.ccd.imaging import Imaging
 from indi_picam.ccd.saving import Saving
+from indi_picam.ccd.sending import FrameExchange, Sending
 from indi_picam.ccd.snooped import Snooped
 from indi_picam.ccd.uploading import Uploading
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.link import Link
 from indi_picam.indi.vectors import (
+    Refused,
     State,
     Switch,
     SwitchVector,
@@ -75,6 +80,20 @@ DEFINITION_ORDER = (
     "PICAM_VALUES",
     "PICAM_ADC",
     "PICAM_FRAME",
+    "BATCH_START",
+    "BATCH_CONTROL",
+    "BATCH_STORAGE",
+    "BATCH_DELIVERY",
+    "BATCH_RATE",
+    "BATCH_DIRECTORY",
+    "BATCH_ACKNOWLEDGE",
+    "BATCH_REDELIVER",
+    "BATCH_CONTINUE",
+    "BATCH_DISCARD",
+    "BATCH_PROGRESS",
+    "BATCH_STATUS",
+    "BATCH_LIST",
+    "BATCH1",
 )
 """What a client sees once connected: INDI::CCD's order, then the driver's own."""
 
@@ -128,28 +147,45 @@ class CameraDevice:
         self._heading = Heading(self.indi, self._snooped)
         self._uploading = Uploading(self.indi)
         self._controls = Controls(self.indi)
-        self._exposing = Exposing(
+        self._engine = Engine(self._camera, lambda trouble: self.indi.message(trouble, "WARNING"))
+        self._sending = Sending(self.indi, link, self._uploading)
+        self._imaging = Imaging(self.indi, self._engine, self._mode_changed)
+        frames = FrameExchange(
+            cards=self._cards, began=self._heading.exposure_began, taken=self._frame_taken
+        )
+        self._batches = Batches(
             self.indi,
-            link,
-            self._camera,
-            self._uploading,
-            Exchange(
-                self._plan,
-                self._cards,
-                self._frame_taken,
-                lambda: self._general.polling_s,
-                self._heading.exposure_began,
+            self._engine,
+            self._sending,
+            frames,
+            BatchExchange(
+                plan=self._plan,
+                plan_again=self._plan_again,
+                set_rate=lambda rate: setattr(link.pacing, "rate_mb_s", rate),
+                checked_folder=self._uploading.checked_folder,
             ),
         )
-        self._imaging = Imaging(self.indi, self._exposing.engine, self._mode_changed)
+        self._exposing = Exposing(
+            self.indi,
+            self._engine,
+            self._sending,
+            frames,
+            Exchange(
+                plan=self._plan,
+                polling_s=lambda: self._general.polling_s,
+                abort_batch=self._batches.stop,
+            ),
+        )
         self._mode_name: str | None = None
         self._saving.restore()
         self._general.restored()
         self._snooped.follow()
 
     async def close(self) -> None:
-        """Ends the worker and frees the camera; never raises."""
-        await self._exposing.close()
+        """Ends the worker and frees the camera; what is in the store stays there."""
+        await self._batches.close()
+        await self._engine.disconnect()
+        self._sending.close()
 
     # -- connection --------------------------------------------------------------------------------
 
@@ -171,11 +207,12 @@ class CameraDevice:
         else:
             self._camera.turn_to(self._camera_id, self._driver.module_path)
         try:
-            camera, mode, proof = await self._exposing.engine.connect(self._mode_name)
+            camera, mode, proof = await self._engine.connect(self._mode_name)
         except CameraFault as fault:
             return Answer(State.ALERT, {"DISCONNECT": True}, str(fault))
         self._imaging.connected(camera, mode)
         self._mode_changed(mode)
+        await self._batches.connected()
         return Answer(then=lambda: self._show_all(proof))
 
     def _show_all(self, proof: FrameFacts) -> None:
@@ -193,7 +230,10 @@ class CameraDevice:
         return name != "CCD_TEMPERATURE" or proof.temperature_c is not None
 
     async def _disconnect(self) -> Answer:
-        await self._exposing.close()
+        await self._batches.stop()
+        await self._exposing.stop()
+        await self._engine.disconnect()
+        self._sending.close()
         return Answer(State.IDLE, then=self._hide_all)
 
     def _hide_all(self) -> None:
@@ -203,9 +243,21 @@ class CameraDevice:
     # -- what the groups need of each other --------------------------------------------------------
 
     def _plan(self, exposure_s: float) -> ExposurePlan:
+        self._batches.refuse_while_running()
         plan = self._imaging.plan(exposure_s, self._controls.gain)
         self._heading.exposure_began(clock.monotonic_ns())
         return plan
+
+    async def _plan_again(self, order: Mapping[str, Any]) -> ExposurePlan:
+        """The order of an earlier batch, as :meth:`ExposurePlan.order` wrote it."""
+        try:
+            request, frame_type = ordered(order)
+            mode = await self._engine.configure(request.mode)
+        except (CameraFault, ValueError) as fault:
+            raise Refused(str(fault)) from None
+        if mode.mode.name != self._mode_name:
+            self._mode_changed(mode)
+        return ExposurePlan(request, mode, frame_type)
 
     def _mode_changed(self, mode: ModeFacts) -> None:
         self._mode_name = mode.mode.name

@@ -17,18 +17,16 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from indi_picam import clock, fits
 from indi_picam.camera.modes import FrameFacts, ModeFacts
-from indi_picam.camera.remote import Frame, RemoteCamera
-from indi_picam.capture.compressing import CompressionFault, Compressor
+from indi_picam.camera.remote import Frame
 from indi_picam.capture.engine import DeliveryFault, Engine
 from indi_picam.capture.plan import ExposurePlan
-from indi_picam.ccd.uploading import Uploading
+from indi_picam.ccd.sending import FrameExchange, Outgoing, Sending
 from indi_picam.indi.device import Answer, Device
-from indi_picam.indi.link import Link
 from indi_picam.indi.vectors import (
     Blob,
     BlobVector,
@@ -90,14 +88,10 @@ class Exchange:
 
     plan: Callable[[float], ExposurePlan]
     """The order for an exposure of so many seconds, as everything stands; may raise Refused."""
-    cards: Callable[[ExposurePlan, FrameFacts], Iterable[fits.Card]]
-    """The header of a frame."""
-    frame_taken: Callable[[FrameFacts], None]
-    """Told of each frame."""
     polling_s: Callable[[], float]
     """Real seconds between two steps of the countdown."""
-    began: Callable[[int], None]
-    """Told when the exposure of each frame began, on the camera's clock."""
+    abort_batch: Callable[[], Awaitable[None]]
+    """Ends a batch that holds the camera."""
 
 
 class Exposing:
@@ -106,17 +100,16 @@ class Exposing:
     def __init__(
         self,
         device: Device,
-        link: Link,
-        camera: RemoteCamera,
-        uploading: Uploading,
+        engine: Engine,
+        sending: Sending,
+        frames: FrameExchange,
         exchange: Exchange,
     ) -> None:
-        self.engine = Engine(camera, lambda sentence: device.message(sentence, "WARNING"))
         self._device = device
-        self._link = link
-        self._uploading = uploading
+        self._engine = engine
+        self._sending = sending
+        self._frames = frames
         self._exchange = exchange
-        self._compressor = Compressor()
         self._countdown: asyncio.Task[None] | None = None
         self._exposure = device.add(EXPOSURE, self._expose, check_limits=False)
         self._abort_switch = device.add(ABORT, self._abort)
@@ -127,15 +120,13 @@ class Exposing:
 
     def mode_changed(self, mode: ModeFacts) -> None:
         """Tells the exposure limits of a mode."""
-        # Clients round to six decimals: a maximum rounded up would be refused.
         limits = (mode.exposure_min_us / 1e6, mode.exposure_max_us / 1e6, EXPOSURE_STEP_S)
         self._device.set(self._exposure, limits={"CCD_EXPOSURE_VALUE": limits})
 
-    async def close(self) -> None:
-        """Ends a running exposure without a word, and the worker with it; never raises."""
+    async def stop(self) -> None:
+        """Ends a running exposure without a word, for a disconnect."""
         self._stop_countdown()
-        await self.engine.disconnect()
-        self._compressor.close()
+        await self._engine.abort()
         self._device.set(self._exposure, state=State.IDLE)
         self._end_fast()
 
@@ -144,15 +135,16 @@ class Exposing:
         if self._fast["INDI_ENABLED"]:
             plan = plan.repeated(max(1, round(self._fast_count["FRAMES"])))
         self._stop_countdown()
-        await self.engine.abort()
-        self.engine.start(plan, self)
+        await self._engine.abort()
+        self._engine.start(plan, self)
         return Answer(State.BUSY, {"CCD_EXPOSURE_VALUE": plan.exposure_s})
 
     async def _abort(self, asked: Mapping[str, bool]) -> Answer:
         if not asked["ABORT"]:
             return Answer()
         self._stop_countdown()
-        await self.engine.abort()
+        await self._exchange.abort_batch()
+        await self._engine.abort()
         self._end_fast()
         return Answer(values={"ABORT": False}, then=self._show_idle)
 
@@ -162,9 +154,9 @@ class Exposing:
     async def _set_fast(self, asked: Mapping[str, bool]) -> Answer:
         if asked["INDI_ENABLED"] or not self._fast["INDI_ENABLED"]:
             return Answer()
-        was_busy = self.engine.busy
+        was_busy = self._engine.busy
         self._stop_countdown()
-        await self.engine.abort()
+        await self._engine.abort()
         self._end_fast()
         return Answer(then=self._show_idle if was_busy else None)
 
@@ -183,65 +175,41 @@ class Exposing:
 
     def exposure_began(self, plan: ExposurePlan, at_ns: int) -> None:
         """Counts down to the end of the exposure."""
-        self._exchange.began(at_ns)
+        self._frames.began(at_ns)
         self._stop_countdown()
         end_s = at_ns * 1e-9 + plan.exposure_s
         self._countdown = asyncio.create_task(self._count_down(end_s), name="countdown")
 
-    async def make_ready(self, plan: ExposurePlan, frame: Frame) -> fits.FitsFile:
+    async def make_ready(self, plan: ExposurePlan, frame: Frame) -> Outgoing | None:
         """Makes a FITS file of a frame, saves it if wanted, and waits for its turn on the link."""
-        file = fits.FitsFile(frame.memory, 0, cards_moved=False)
         try:
-            cards = self._exchange.cards(plan, frame.facts)
+            cards = self._frames.cards(plan, frame.facts)
             file = fits.finish(frame.memory, frame.facts, cards)
-            if file.cards_moved:
-                self._device.message("The FITS header outgrew its room: the picture was copied.")
-            if self._uploading.saves:
-                await self._uploading.save(file.memory, file.size)
-            if self._uploading.sends:
-                file = await self._to_send(file)
-                await self._link.blob_slot(file.size)
         except BaseException as fault:
-            os.close(file.memory)
-            if isinstance(fault, (OSError, ValueError, Refused)):
-                raise DeliveryFault(f"The picture could not be delivered: {fault}") from None
+            os.close(frame.memory)
+            if isinstance(fault, (OSError, ValueError)):
+                raise DeliveryFault(f"The picture could not be finished: {fault}") from None
             raise
-        return file
-
-    async def _to_send(self, file: fits.FitsFile) -> fits.FitsFile:
-        """The file as clients get it: compressed if that is wanted."""
-        if not self._uploading.compresses:
-            return file
-        try:
-            memory, size = await self._compressor.compress(file.memory)
-        except CompressionFault as fault:
-            self._device.message(f"{fault} It is sent as it is.", "WARNING")
-            return file
-        os.close(file.memory)
-        return fits.FitsFile(memory, size, cards_moved=False, compressed=True)
+        if file.cards_moved:
+            self._device.message("The FITS header outgrew its room: the picture was copied.")
+        return await self._sending.prepare(file.memory, file.size)
 
     def hand_over(
-        self, plan: ExposurePlan, frame: FrameFacts, ready: fits.FitsFile, left: int
+        self, plan: ExposurePlan, frame: FrameFacts, ready: Outgoing | None, left: int
     ) -> None:
         """Sends the picture, and tells that its exposure is over."""
         self._stop_countdown()
-        if not self._fast["INDI_ENABLED"]:
-            self._send(ready)
-            self._device.set(self._exposure, {"CCD_EXPOSURE_VALUE": 0}, state=State.OK)
-        else:
-            self._device.set(self._exposure, {"CCD_EXPOSURE_VALUE": 0}, state=State.OK)
+        over = {"CCD_EXPOSURE_VALUE": 0}
+        if self._fast["INDI_ENABLED"]:
+            self._device.set(self._exposure, over, state=State.OK)
             state = State.BUSY if left else State.IDLE
             self._device.set(self._fast_count, {"FRAMES": max(1, left)}, state=state)
-            self._send(ready)
-        self._exchange.frame_taken(frame)
+        if ready is not None:
+            self._sending.send(self._image, ready)
+        if not self._fast["INDI_ENABLED"]:
+            self._device.set(self._exposure, over, state=State.OK)
+        self._frames.taken(frame)
         self._show_last_frame(frame)
-
-    def _send(self, file: fits.FitsFile) -> None:
-        if not self._uploading.sends:
-            os.close(file.memory)
-            return
-        kind = ".fits.fz" if file.compressed else ".fits"
-        self._device.send_blob(self._image, "CCD1", file.memory, size=file.size, format=kind)
 
     def exposure_failed(self, plan: ExposurePlan, sentence: str) -> None:
         """Shows the failure with its sentence; the camera is ready for the next exposure."""

@@ -106,10 +106,9 @@ class Saving:
             asyncio.get_running_loop().run_in_executor(None, self._save_one, changed.vector)
 
     def _save_one(self, vector: AnyVector) -> None:
-        """In a thread; a first save keeps all, as the order of the file is that of applying it."""
+        """In a thread."""
         try:
-            if not config.save_one(self._path, self._device.name, vector):
-                config.save(self._path, self._device.name, self._saved())
+            config.save_one(self._path, self._device.name, vector)
         except config.ConfigFault as fault:
             note(str(fault))
 

@@ -104,7 +104,7 @@ class Uploading:
 
     async def save(self, memory: int, size: int) -> None:
         """Writes a finished file to its place; raises OSError or Refused with a sentence."""
-        folder = self._checked_folder(str(self._settings["UPLOAD_DIR"]))
+        folder = self.checked_folder(str(self._settings["UPLOAD_DIR"]))
         prefix = str(self._settings["UPLOAD_PREFIX"])
         path = await asyncio.to_thread(write_picture, folder, prefix, ".fits", memory, size)
         self._device.message(f"Image saved to {path}")
@@ -119,12 +119,12 @@ class Uploading:
         values = dict(asked)
         if "UPLOAD_DIR" in asked:
             values["UPLOAD_DIR"] = asked["UPLOAD_DIR"] or str(self._home)
-            self._checked_folder(values["UPLOAD_DIR"])
+            self.checked_folder(values["UPLOAD_DIR"])
         if "UPLOAD_PREFIX" in asked:
             values["UPLOAD_PREFIX"] = clean_name(asked["UPLOAD_PREFIX"])
         return Answer(values=values)
 
-    def _checked_folder(self, text: str) -> Path:
+    def checked_folder(self, text: str) -> Path:
         """The real directory that a client names; raises Refused when it is not allowed."""
         named = Path(text.replace(HOME_TOKEN, str(self._home)))
         if not named.is_absolute() or "\0" in text:

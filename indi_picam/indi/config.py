@@ -62,23 +62,21 @@ def save(path: Path, device: str, vectors: Iterable[AnyVector]) -> None:
     _keep_default(path)
 
 
-def save_one(path: Path, device: str, vector: AnyVector) -> bool:
-    """Replace one saved property; False, with nothing written, when it is not saved yet.
-
-    ConfigFault when the file cannot be written.
-    """
+def save_one(path: Path, device: str, vector: AnyVector) -> None:
+    """Save one property beside what is saved already; ConfigFault when that cannot be written."""
     try:
         saved = _read(path)
     except ConfigFault:
-        return False
+        saved = []  # nothing there, or nothing worth keeping
     fresh = _setting(device, vector)
     places = [i for i, old in enumerate(saved) if (old.device, old.name) == (device, vector.name)]
     if not places:
-        return False
-    if saved[places[0]] != fresh:
+        saved.append(fresh)
+    elif saved[places[0]] == fresh:
+        return
+    else:
         saved[places[0]] = fresh
-        _write(path, saved)
-    return True
+    _write(path, saved)
 
 
 def purge(path: Path) -> None:

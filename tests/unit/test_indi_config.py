@@ -111,28 +111,26 @@ def test_the_first_settings_are_kept_as_default(tmp_path: Path) -> None:
     assert config.default_path(path).exists()
 
 
-def test_one_property_is_saved_alone_only_where_it_is(tmp_path: Path) -> None:
+def test_one_property_is_saved_beside_the_others(tmp_path: Path) -> None:
     path = tmp_path / "Cam_config.xml"
     other = GAIN.with_values({"GAIN": 2.5})
-    assert config.save_one(path, "Cam", other) is False
-    assert not path.exists()
+    changed = New("Cam", "CCD_GAIN", Kind.NUMBER, {"GAIN": "2.5"})
+    config.save_one(path, "Cam", other)
+    assert config.load(path, "Cam") == [changed]
     config.save(path, "Cam", [MODE, GAIN, PATH])
-    assert config.save_one(path, "Cam", other) is True
-    assert config.load(path, "Cam") == [
-        NEWS[0],
-        New("Cam", "CCD_GAIN", Kind.NUMBER, {"GAIN": "2.5"}),
-        NEWS[2],
-    ]
+    config.save_one(path, "Cam", other)
+    assert config.load(path, "Cam") == [NEWS[0], changed, NEWS[2]]
     missing = NumberVector("CCD_OFFSET", "o", "g", (Number("OFFSET", "o"),))
-    assert config.save_one(path, "Cam", missing) is False
-    assert config.save_one(path, "Elsewhere", other) is False
+    config.save_one(path, "Cam", missing)
+    offset = New("Cam", "CCD_OFFSET", Kind.NUMBER, {"OFFSET": "0"})
+    assert config.load(path, "Cam") == [NEWS[0], changed, NEWS[2], offset]
 
 
 def test_an_unchanged_property_costs_no_write(tmp_path: Path) -> None:
     path = tmp_path / "Cam_config.xml"
     config.save(path, "Cam", [GAIN])
     before = path.stat()
-    assert config.save_one(path, "Cam", GAIN) is True
+    config.save_one(path, "Cam", GAIN)
     assert path.stat().st_ino == before.st_ino
 
 
@@ -156,7 +154,6 @@ def test_a_damaged_file_is_refused_and_can_be_saved_anew(tmp_path: Path, content
     with pytest.raises(ConfigFault, match=r"Cam_config.xml is damaged; save the settings anew"):
         config.load(path, "Cam")
     assert not config.default_path(path).exists()
-    assert config.save_one(path, "Cam", GAIN) is False
     config.save(path, "Cam", [GAIN])
     assert config.load(path, "Cam") == [NEWS[1]]
 

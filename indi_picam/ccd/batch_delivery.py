@@ -1,0 +1,84 @@
+"""Sends frames of batches from the store to clients, in the order they are due.
+
+A frame that is sent counts as delivered; only a client's acknowledgement lets it go. With
+UPLOAD_MODE LOCAL a frame is written to its directory instead, which acknowledges it. Knows nothing
+of how frames are taken; the batch properties tell it which are due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from indi_picam.capture.engine import DeliveryFault
+from indi_picam.capture.storage import StoreFault
+from indi_picam.capture.store import Store
+from indi_picam.ccd.sending import Sending
+from indi_picam.indi.device import Device, Property
+
+
+class BatchDelivery:
+    """The frames that are due to go out; needs a running loop."""
+
+    def __init__(
+        self,
+        device: Device,
+        store: Store,
+        sending: Sending,
+        image: Property,
+        on_sent: Callable[[str], None],
+    ) -> None:
+        """``on_sent`` is told the batch of each frame that went out."""
+        self._device = device
+        self._store = store
+        self._sending = sending
+        self._image = image
+        self._on_sent = on_sent
+        self._due: deque[tuple[str, int]] = deque()
+        self._more = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, batch: str, numbers: Iterable[int]) -> None:
+        """Sends these frames after those that are due; one due already keeps its place."""
+        known = set(self._due)
+        self._due.extend((batch, n) for n in numbers if (batch, n) not in known)
+        self._more.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._send_all(), name="batch delivery")
+
+    def drop(self, batch: str) -> None:
+        """Sends no more of a batch for now."""
+        self._due = deque(due for due in self._due if due[0] != batch)
+
+    def close(self) -> None:
+        """Sends no more at all."""
+        self._due.clear()
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _send_all(self) -> None:
+        while True:
+            while not self._due:
+                self._more.clear()
+                await self._more.wait()
+            batch, number = self._due.popleft()
+            try:
+                await self._send(batch, number)
+            except (StoreFault, DeliveryFault) as fault:
+                self._device.message(f"Frame {number} of batch {batch}: {fault}", "WARNING")
+
+    async def _send(self, batch: str, number: int) -> None:
+        frame = await self._store.open(batch, number)
+        try:
+            outgoing = await self._sending.prepare(frame.descriptor, frame.size)
+        except BaseException:
+            self._store.release(batch, number)
+            raise
+        if outgoing is None:
+            self._store.acknowledge(batch, [number])
+        else:
+            self._sending.send(self._image, outgoing)
+            self._store.delivered(batch, [number])
+        self._on_sent(batch)

@@ -1,0 +1,422 @@
+"""Batches as clients see them: order equal frames, watch, fetch, keep or drop them.
+
+    BATCH_START          what happens
+    Busy                 frames are taken without a gap, or the batch is paused
+    Ok                   all are taken; they wait in the store until they are acknowledged
+    Idle                 aborted: what is taken stays in the store and goes out on request only
+    Alert                could not be started, or failed: the sentence says why
+
+Frames go out on BATCH1, never on CCD1, so that no other client takes them for its own; each has the
+batch's id and its number in the header. While a batch runs the camera is held: exposures and
+settings that touch it are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from indi_picam import fits
+from indi_picam.capture.engine import Engine
+from indi_picam.capture.plan import ExposurePlan
+from indi_picam.capture.storage import StoreFault, Wish, default_directory
+from indi_picam.capture.store import Store
+from indi_picam.ccd.batch_delivery import BatchDelivery
+from indi_picam.ccd.batch_run import BatchOrder, BatchRun
+from indi_picam.ccd.sending import FrameExchange, Sending
+from indi_picam.ccd.uploading import clean_name
+from indi_picam.indi.device import Answer, Device
+from indi_picam.indi.vectors import (
+    Blob,
+    BlobVector,
+    Number,
+    NumberVector,
+    Refused,
+    Rule,
+    State,
+    Switch,
+    SwitchVector,
+    Text,
+    TextVector,
+)
+
+BATCH = "Batch"
+LONGEST_BATCH = 100_000
+START = NumberVector(
+    "BATCH_START",
+    "Take a batch",
+    BATCH,
+    (
+        Number("COUNT", "Frames", 10, 1, LONGEST_BATCH, 1, "%.f"),
+        Number("EXPOSURE", "Exposure of each (s)", 1, 0, 3600, 1, "%.3f"),
+    ),
+)
+CONTROL = SwitchVector(
+    "BATCH_CONTROL",
+    "Running batch",
+    BATCH,
+    (Switch("PAUSE", "Pause"), Switch("RESUME", "Go on"), Switch("ABORT", "Abort")),
+    rule=Rule.AT_MOST_ONE,
+)
+STORAGE = SwitchVector(
+    "BATCH_STORAGE",
+    "Keep frames",
+    BATCH,
+    (
+        Switch("AUTO", "Where they fit", True),
+        Switch("MEMORY", "In memory"),
+        Switch("DISK", "On disk"),
+    ),
+)
+DELIVERY = SwitchVector(
+    "BATCH_DELIVERY",
+    "Send frames",
+    BATCH,
+    (Switch("LIVE", "As they come", True), Switch("AFTER", "After the last")),
+)
+RATE = NumberVector(
+    "BATCH_RATE",
+    "Sending rate",
+    BATCH,
+    (Number("RATE", "MB/s (0: no limit)", 0, 0, 10_000, 1, "%.1f"),),
+)
+DIRECTORY = TextVector(
+    "BATCH_DIRECTORY", "Directory of batches", BATCH, (Text("DIRECTORY", "Directory"),)
+)
+ACKNOWLEDGE = TextVector(
+    "BATCH_ACKNOWLEDGE",
+    "Received",
+    BATCH,
+    (Text("BATCH", "Batch"), Text("FRAMES", "Frames (1-5,8)")),
+)
+REDELIVER = TextVector(
+    "BATCH_REDELIVER",
+    "Send again",
+    BATCH,
+    (Text("BATCH", "Batch"), Text("FRAMES", "Frames (empty: all)")),
+)
+CONTINUE = TextVector("BATCH_CONTINUE", "Take what is missing", BATCH, (Text("BATCH", "Batch"),))
+DISCARD = TextVector("BATCH_DISCARD", "Discard", BATCH, (Text("BATCH", "Batch"),))
+PROGRESS = NumberVector(
+    "BATCH_PROGRESS",
+    "Progress",
+    BATCH,
+    (
+        Number("ASKED", "Asked for", 0, 0, LONGEST_BATCH, 0, "%.f"),
+        Number("TAKEN", "Taken", 0, 0, LONGEST_BATCH, 0, "%.f"),
+        Number("IN_MEMORY", "In memory", 0, 0, LONGEST_BATCH, 0, "%.f"),
+        Number("ON_DISK", "On disk", 0, 0, LONGEST_BATCH, 0, "%.f"),
+        Number("DELIVERED", "Delivered", 0, 0, LONGEST_BATCH, 0, "%.f"),
+        Number("ACKNOWLEDGED", "Acknowledged", 0, 0, LONGEST_BATCH, 0, "%.f"),
+        Number("MADE_UP", "Made up for", 0, 0, LONGEST_BATCH, 0, "%.f"),
+        Number("TIME_LEFT", "Time left (s)", 0, 0, 1e9, 0, "%.0f"),
+        Number("DUTY_CYCLE", "Duty cycle (%)", 0, 0, 100, 0, "%.1f"),
+    ),
+    perm="ro",
+)
+STATUS = TextVector(
+    "BATCH_STATUS",
+    "Status",
+    BATCH,
+    (Text("BATCH", "Batch"), Text("WORDS", "What is going on", "No batch is being taken.")),
+    perm="ro",
+)
+STORED = TextVector(
+    "BATCH_LIST",
+    "In the store",
+    BATCH,
+    (Text("BATCHES", "id taken/asked delivered acknowledged"),),
+    perm="ro",
+)
+IMAGE = BlobVector("BATCH1", "Frame of a batch", BATCH, (Blob("BATCH1", "Frame"),), perm="ro")
+ENDS = {"complete": State.OK, "aborted": State.IDLE, "failed": State.ALERT}
+"""The state of BATCH_START when a batch is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchExchange:
+    """What batches ask of and tell to the other groups of their device."""
+
+    plan: Callable[[float], ExposurePlan]
+    """The order for an exposure of so many seconds, as everything stands; may raise Refused."""
+    plan_again: Callable[[Mapping[str, Any]], Awaitable[ExposurePlan]]
+    """The order of an earlier batch, with its sensor mode set up again; may raise Refused."""
+    set_rate: Callable[[float], None]
+    """Limits what clients are sent, in MB/s; 0 for no limit."""
+    checked_folder: Callable[[str], Path]
+    """The real directory that a client names; may raise Refused."""
+
+
+class Batches:
+    """The batch properties of one camera, and the listener of its engine for their frames."""
+
+    def __init__(
+        self,
+        device: Device,
+        engine: Engine,
+        sending: Sending,
+        frames: FrameExchange,
+        exchange: BatchExchange,
+    ) -> None:
+        self._device = device
+        self._engine = engine
+        self._taking = frames
+        self._exchange = exchange
+        self._store = Store(self)
+        self._run: BatchRun | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._start = device.add(START, self._begin_batch)
+        device.add(CONTROL, self._control)
+        self._storage = device.add(STORAGE)
+        self._delivery_mode = device.add(DELIVERY)
+        device.add(RATE, self._set_rate)
+        folder = default_directory() / clean_name(device.name)
+        self._directory = device.add(
+            DIRECTORY.with_values({"DIRECTORY": str(folder)}), self._set_directory
+        )
+        device.add(ACKNOWLEDGE, self._acknowledge)
+        device.add(REDELIVER, self._redeliver)
+        device.add(CONTINUE, self._continue)
+        device.add(DISCARD, self._discard)
+        self._progress = device.add(PROGRESS)
+        self._status = device.add(STATUS)
+        self._stored = device.add(STORED)
+        image = device.add(IMAGE)
+        self._delivery = BatchDelivery(device, self._store, sending, image, self._show)
+
+    @property
+    def running(self) -> bool:
+        """Whether a batch holds the camera."""
+        return self._run is not None
+
+    async def connected(self) -> None:
+        """Takes up what an earlier run left in the store, and offers it."""
+        await self._use(Path(self._directory["DIRECTORY"]))
+        self._show_stored()
+
+    async def _use(self, folder: Path) -> None:
+        try:
+            for sentence in await self._store.use(folder):
+                self._device.message(sentence, "WARNING")
+        except StoreFault as fault:
+            self._device.message(str(fault), "WARNING")
+        waiting = [batch for batch in self._store.batches if batch.waiting]
+        if waiting and not self.running:
+            frames = sum(len(batch.waiting) for batch in waiting)
+            self._device.message(
+                f"{frames} frames of {len(waiting)} batches wait in {folder}: ask for them with "
+                "Send again, or discard them."
+            )
+
+    async def stop(self) -> None:
+        """Ends a running batch; what is taken stays in the store."""
+        if self._run is not None and self._ending is not None:
+            await self._run.abort()
+            await self._ending
+
+    async def close(self) -> None:
+        """Ends a running batch and the store, whose frames on disk are safe."""
+        await self.stop()
+        self._delivery.close()
+        await self._store.close()
+
+    # -- what clients ask --------------------------------------------------------------------------
+
+    async def _begin_batch(self, asked: Mapping[str, float]) -> Answer:
+        self._refuse_while_busy()
+        wanted = self._start.values | dict(asked)
+        count = round(wanted["COUNT"])
+        plan = self._exchange.plan(wanted["EXPOSURE"])
+        size = fits.file_bytes(plan.request)
+        wish = Wish((self._storage.selected or "AUTO").lower())
+        try:
+            place = await self._store.plan(count, size, wish)
+            batch = await self._store.begin(count, size, place.where, plan.order())
+        except StoreFault as fault:
+            raise Refused(str(fault)) from None
+        self._device.message(f"Batch {batch}: {place.reason}")
+        return Answer(State.BUSY, message=self._started(batch, plan, range(1, count + 1), count))
+
+    async def _continue(self, asked: Mapping[str, str]) -> Answer:
+        self._refuse_while_busy()
+        try:
+            batch = self._store.batch(asked["BATCH"])
+            if not batch.missing:
+                raise Refused(f"Batch {batch.id} is complete: nothing is missing.")
+            plan = await self._exchange.plan_again(batch.asked)
+            self._store.resume(batch.id)
+        except StoreFault as fault:
+            raise Refused(str(fault)) from None
+        self._device.set(self._start, state=State.BUSY)
+        return Answer(message=self._started(batch.id, plan, batch.missing, batch.count))
+
+    def refuse_while_running(self) -> None:
+        """Raises Refused with a sentence while a batch holds the camera."""
+        if self._run is not None:
+            raise Refused(
+                f"Batch {self._run.order.id} is being taken: wait for its end, or abort it first."
+            )
+
+    def _refuse_while_busy(self) -> None:
+        self.refuse_while_running()
+        if self._engine.busy:
+            raise Refused("A picture is being taken: wait for its end, or abort it first.")
+
+    async def _control(self, asked: Mapping[str, bool]) -> Answer:
+        off = dict.fromkeys(asked, False)
+        run = self._run
+        if run is None:
+            raise Refused("No batch is being taken.")
+        if asked["ABORT"]:
+            await self.stop()
+            return Answer(values=off)
+        if asked["PAUSE"]:
+            run.pause()
+            return Answer(values=off, message="The batch pauses after the frame being taken.")
+        run.go_on()
+        return Answer(values=off)
+
+    async def _set_rate(self, asked: Mapping[str, float]) -> Answer:
+        self._exchange.set_rate(asked["RATE"])
+        return Answer()
+
+    async def _set_directory(self, asked: Mapping[str, str]) -> Answer:
+        if self._run is not None:
+            raise Refused("The directory cannot be changed while a batch is being taken.")
+        folder = self._exchange.checked_folder(asked["DIRECTORY"])
+        try:
+            sentences = await self._store.use(folder)
+        except StoreFault as fault:
+            raise Refused(str(fault)) from None
+        message = " ".join(sentences) or None
+        return Answer(values={"DIRECTORY": str(folder)}, message=message, then=self._show_stored)
+
+    async def _acknowledge(self, asked: Mapping[str, str]) -> Answer:
+        batch, numbers = self._frames(asked)
+        self._store.acknowledge(batch, numbers)
+        return Answer(values=asked, then=lambda: self._show(batch))
+
+    async def _redeliver(self, asked: Mapping[str, str]) -> Answer:
+        batch, numbers = self._frames(asked)
+        there = set(self._store.batch(batch).waiting)
+        due = sorted(there & set(numbers))
+        self._delivery.add(batch, due)
+        return Answer(values=asked, message=f"{len(due)} frames of batch {batch} are sent again.")
+
+    async def _discard(self, asked: Mapping[str, str]) -> Answer:
+        batch = asked["BATCH"]
+        if self._run is not None and self._run.order.id == batch:
+            raise Refused(f"Batch {batch} is being taken: abort it first.")
+        self._delivery.drop(batch)
+        try:
+            await self._store.discard(batch)
+        except StoreFault as fault:
+            raise Refused(str(fault)) from None
+        return Answer(values=asked, message=f"Batch {batch} is discarded.", then=self._show_stored)
+
+    def _frames(self, asked: Mapping[str, str]) -> tuple[str, list[int]]:
+        """The batch and the frames that a client names; no frames mean all."""
+        try:
+            batch = self._store.batch(asked.get("BATCH", ""))
+        except StoreFault as fault:
+            raise Refused(str(fault)) from None
+        text = asked.get("FRAMES", "")
+        return batch.id, numbers_of(text, batch.count) if text else list(batch.waiting)
+
+    # -- taking ------------------------------------------------------------------------------------
+
+    def _started(self, batch: str, plan: ExposurePlan, numbers: Iterable[int], count: int) -> str:
+        """Begins to take frames; returns a sentence with the estimate."""
+        order = BatchOrder(batch, plan, count, tuple(numbers))
+        self._run = BatchRun(
+            order,
+            self._engine,
+            self._store,
+            self._taking,
+            tell=self._tell,
+            warn=lambda sentence: self._device.message(sentence, "WARNING"),
+        )
+        self._ending = asyncio.create_task(self._end(self._run), name="end of the batch")
+        frames = len(order.numbers)
+        return f"Batch {batch}: {frames} frames will take about {self._run.time_left_s:.0f} s."
+
+    async def _end(self, run: BatchRun) -> None:
+        how = await run.over()
+        batch = self._store.batch(run.order.id)
+        self._run = None
+        self._store.end(batch.id, how)
+        words = f"Batch {batch.id} {how}: {batch.taken} of {batch.count} frames taken."
+        if how != "complete":
+            self._delivery.drop(batch.id)
+            words += " They stay in the store: ask for them with Send again."
+        elif self._delivery_mode["AFTER"]:
+            self._delivery.add(batch.id, batch.waiting)
+        self._device.set(self._start, state=ENDS[how], message=run.fault)
+        self._tell(words)
+        self._show(batch.id)
+        self._show_stored()
+
+    # -- the store's listener ----------------------------------------------------------------------
+
+    def frame_counted(self, batch: str, number: int) -> None:
+        """A frame is safe: it goes out now if frames are sent as they come."""
+        if self._delivery_mode["LIVE"]:
+            self._delivery.add(batch, [number])
+        self._show(batch)
+
+    def store_news(self, sentence: str) -> None:
+        """Tells what the store says."""
+        self._device.message(sentence)
+
+    # -- what is shown -----------------------------------------------------------------------------
+
+    def _show(self, id: str) -> None:
+        """Tells the progress of a batch."""
+        try:
+            batch = self._store.batch(id)
+        except StoreFault:
+            return
+        run = self._run if self._run is not None and self._run.order.id == id else None
+        shown: dict[str, float] = {
+            "ASKED": batch.count,
+            "TAKEN": batch.taken,
+            "IN_MEMORY": batch.in_memory,
+            "ON_DISK": batch.on_disk,
+            "DELIVERED": batch.delivered,
+            "ACKNOWLEDGED": batch.acknowledged,
+        }
+        if run is not None:
+            shown["MADE_UP"] = run.made_up
+            shown["DUTY_CYCLE"] = 100 * run.duty_cycle
+        shown["TIME_LEFT"] = run.time_left_s if run else 0
+        self._device.set(self._progress, shown, state=State.BUSY if run else State.OK)
+
+    def _tell(self, words: str) -> None:
+        batch = self._run.order.id if self._run else self._status["BATCH"]
+        state = State.BUSY if self._run else State.OK
+        self._device.set(self._status, {"BATCH": batch, "WORDS": words}, state=state)
+
+    def _show_stored(self) -> None:
+        """Tells what is in the store, for ``picam batches``."""
+        lines = (
+            f"{b.id} {b.taken}/{b.count} {b.delivered} {b.acknowledged} {b.where.value}"
+            for b in self._store.batches
+        )
+        self._device.set(self._stored, {"BATCHES": "; ".join(lines)}, state=State.OK)
+
+
+def numbers_of(text: str, count: int) -> list[int]:
+    """The numbers in ``1-5,8``, each from 1 to ``count``; raises Refused with a sentence."""
+    numbers: list[int] = []
+    for part in text.replace(" ", "").split(","):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()):
+            raise Refused(f"Frames {text[:40]!r} are refused: write them as 1-5,8.")
+        begin, end = int(first), int(last or first)
+        if not 1 <= begin <= end <= count:
+            raise Refused(f"Frames {part[:40]} are refused: the batch has 1 to {count}.")
+        numbers += range(begin, end + 1)
+    return numbers

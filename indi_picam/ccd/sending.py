@@ -1,0 +1,96 @@
+"""The way of a finished file out of the driver: to disk, compressor and clients.
+
+Used by single exposures and by batches alike; it waits where waiting is due (a disk, the
+compressor, the link's turn), and hands over at once when asked to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from indi_picam import fits
+from indi_picam.camera.modes import FrameFacts
+from indi_picam.capture.compressing import CompressionFault, Compressor
+from indi_picam.capture.engine import DeliveryFault
+from indi_picam.capture.plan import ExposurePlan
+from indi_picam.ccd.uploading import Uploading
+from indi_picam.indi.device import Device, Property
+from indi_picam.indi.link import Link
+from indi_picam.indi.vectors import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class FrameExchange:
+    """What taking a frame asks of and tells to the groups of the device."""
+
+    cards: Callable[[ExposurePlan, FrameFacts], Iterable[fits.Card]]
+    """Asked for the header of a frame."""
+    began: Callable[[int], None]
+    """Told when the exposure of each frame began, on the camera's clock."""
+    taken: Callable[[FrameFacts], None]
+    """Told of each frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A file whose turn on the link has come; it must be sent at once."""
+
+    memory: int
+    size: int
+    format: str
+
+
+class Sending:
+    """The way out for the pictures of one device."""
+
+    def __init__(self, device: Device, link: Link, uploading: Uploading) -> None:
+        self._device = device
+        self._link = link
+        self._uploading = uploading
+        self._compressor = Compressor()
+
+    async def prepare(self, memory: int, size: int) -> Outgoing | None:
+        """Saves a file if wanted and waits for its turn; None when nothing is to be sent.
+
+        Takes over the descriptor. Raises DeliveryFault with a sentence.
+        """
+        try:
+            if self._uploading.saves:
+                await self._uploading.save(memory, size)
+            if not self._uploading.sends:
+                os.close(memory)
+                return None
+            outgoing = await self._compressed(memory, size)
+            memory = outgoing.memory
+            await self._link.blob_slot(outgoing.size)
+        except BaseException as fault:
+            os.close(memory)
+            if isinstance(fault, (OSError, Refused)):
+                raise DeliveryFault(f"The picture could not be delivered: {fault}") from None
+            raise
+        return outgoing
+
+    async def _compressed(self, memory: int, size: int) -> Outgoing:
+        """The file as clients get it: compressed if that is wanted."""
+        plain = Outgoing(memory, size, ".fits")
+        if not self._uploading.compresses:
+            return plain
+        try:
+            smaller, size = await self._compressor.compress(memory)
+        except CompressionFault as fault:
+            self._device.message(f"{fault} It is sent as it is.", "WARNING")
+            return plain
+        os.close(memory)
+        return Outgoing(smaller, size, ".fits.fz")
+
+    def send(self, image: Property, outgoing: Outgoing) -> None:
+        """Hands a file over to the link."""
+        self._device.send_blob(
+            image, image.name, outgoing.memory, size=outgoing.size, format=outgoing.format
+        )
+
+    def close(self) -> None:
+        """Ends the compressing process."""
+        self._compressor.close()
