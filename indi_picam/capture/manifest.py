@@ -3,7 +3,7 @@
     line of the manifest (JSON)                        meaning
     {"manifest": 1, "batch": "...", "asked": {...}}    the first
     {"taken": 3, "size": ..., "crc32": ..., ...}       000003.fits is whole and on the disk
-    {"delivered": [3]}                                 clients were sent it
+    {"delivered": [3]}                                 it was handed to the server
     {"acknowledged": [3]}                              a client has it safely on its own disk
     {"discarded": [3]}                                 its file is deleted, or about to be
     {"discarded": "all"}                               the batch is deleted, or about to be

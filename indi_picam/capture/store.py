@@ -249,7 +249,7 @@ class Store:
             self._writing.wake()
 
     def delivered(self, id: str, numbers: Iterable[int]) -> None:
-        """Frames were sent, and let go by server and clients; they may be opened again."""
+        """Frames were handed to the server; they stay, and may be opened again."""
         batch = self._known(id)
         numbers = batch.known(numbers)
         for number in numbers:
