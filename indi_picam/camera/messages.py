@@ -15,7 +15,15 @@ from enum import Enum
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from indi_picam.camera.modes import CameraFacts, FrameFacts, FrameRequest, ModeFacts, SensorMode
+from indi_picam.camera.modes import (
+    UPRIGHT,
+    CameraFacts,
+    FrameFacts,
+    FrameRequest,
+    ModeFacts,
+    Orientation,
+    SensorMode,
+)
 
 MAX_BYTES = 65536
 
@@ -32,6 +40,7 @@ class Configure:
     """To the worker: set up a sensor mode; nothing happens when it is set up already."""
 
     mode: SensorMode
+    orientation: Orientation = UPRIGHT
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,54 @@ class SensorMode:
 
 
 @dataclass(frozen=True, slots=True)
+class Orientation:
+    """How the picture is mirrored against the upright one, which the mount alone decides."""
+
+    hflip: bool = False
+    vflip: bool = False
+
+
+UPRIGHT = Orientation()
+
+
+class CaptureFormat(StrEnum):
+    """What the pixels of a frame are."""
+
+    RAW = "raw"
+    """As the ADC gave them: 16 bits, a mosaic on colour sensors."""
+    MONO = "mono"
+    """The ISP's luminance, 8 bits."""
+    RGB = "rgb"
+    """The ISP's colours, 8 bits, one plane after the other."""
+
+    @property
+    def planes(self) -> int:
+        """Planes of a picture."""
+        return 3 if self is CaptureFormat.RGB else 1
+
+    @property
+    def bits(self) -> int:
+        """Bits of a stored value."""
+        return 16 if self is CaptureFormat.RAW else 8
+
+
+ControlValues = tuple[tuple[str, tuple[float, ...]], ...]
+"""Controls of libcamera by name with their values, each only once; enumerators by number."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlLimits:
+    """A control that this camera has."""
+
+    name: str
+    """libcamera's."""
+    min: float
+    max: float
+    default: float | None
+    """None where libcamera has none."""
+
+
+@dataclass(frozen=True, slots=True)
 class CameraId:
     """One camera that libcamera lists, before it is opened."""
 
@@ -67,6 +115,14 @@ class CameraFacts:
     has_temperature: bool
     """Whether this sensor is known to report its temperature (a frame may still prove the table
     wrong)."""
+    controls: tuple[ControlLimits, ...] = ()
+    """What else can be told to the camera: to its ISP and its lens."""
+    corrects_defects: bool | None = None
+    """Whether the sensor itself removes what it takes for defects; None where it does not say."""
+
+    def control(self, name: str) -> ControlLimits | None:
+        """The limits of a control; None when the camera has no such control."""
+        return next((control for control in self.controls if control.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +144,7 @@ class ModeFacts:
     gain_max: float
     frame_duration_min_us: int
     frame_duration_max_us: int
+    orientation: Orientation = UPRIGHT
 
     def step_us(self, exposure_us: int) -> float:
         """The distance of neighbouring exposures about one of this length, in us; at least 1.
@@ -105,6 +162,19 @@ class Settings:
 
     exposure_us: int
     gain: float
+    controls: ControlValues = ()
+
+    @property
+    def lens_position(self) -> float | None:
+        """Where the lens shall be, in dioptres; None to leave it."""
+        values = dict(self.controls).get("LensPosition")
+        return values[0] if values else None
+
+    @property
+    def colour_gains(self) -> tuple[float, float] | None:
+        """Of red and blue, where they are set by hand."""
+        values = dict(self.controls).get("ColourGains")
+        return (values[0], values[1]) if values else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +189,11 @@ class Metadata:
     temperature_c: float | None
     black_level: float
     """On a scale of 16 bits, whatever the depth of the data (libcamera, SensorBlackLevels)."""
+    lens_position: float | None = None
+    """In dioptres, 0 is infinity; None without a lens that moves."""
+    colour_gains: tuple[float, float] | None = None
+    """Of red and blue, which the ISP applied; None on mono sensors."""
+    colour_temperature_k: int | None = None
 
     @property
     def exposure_began_ns(self) -> int:
@@ -152,15 +227,19 @@ class FrameRequest:
     count: int = 1
     way: Way | None = None
     """None: the worker chooses by what costs least for this sensor, mode and exposure."""
+    format: CaptureFormat = CaptureFormat.RAW
+    orientation: Orientation = UPRIGHT
+    controls: ControlValues = ()
+    """Everything else that the camera is told for this frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameFacts:
     """What the sensor reported of a frame, and how its pixels lie in the memory that comes with it.
 
-    The memory: ``header_room`` bytes, then height x width big-endian 16-bit words offset by 32768
-    (FITS BZERO), top row first, then zeros up to a multiple of 2880 (FITS standard 4.0, section
-    3.3.2).
+    The memory: ``header_room`` bytes, then the pixels, top row first, then zeros up to a multiple
+    of 2880 (FITS standard 4.0, section 3.3.2). Raw pixels are height x width big-endian 16-bit
+    words offset by 32768 (FITS BZERO), those of the ISP planes x height x width bytes.
     """
 
     exposure_us: int
@@ -187,6 +266,12 @@ class FrameFacts:
     skipped: int
     """Frames of the sensor before this one that were seen and not accepted, or lost between two of
     a run."""
+    format: CaptureFormat = CaptureFormat.RAW
+    lens_position: float | None = None
+    colour_gains: tuple[float, float] | None = None
+    colour_temperature_k: int | None = None
+    corrects_defects: bool | None = None
+    """The last four as in Metadata and CameraFacts."""
 
 
 class CameraFault(Exception):

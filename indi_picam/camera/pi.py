@@ -1,9 +1,12 @@
 """A camera through picamera2: its dictionaries end here, our own types begin.
 
-The only importer of picamera2. Everything is set by hand: raw unpacked, auto-exposure and white
-balance off, exposure, gain and frame duration together and before every start. What libcamera
-grants is read back, never assumed. Knows no commands and no memfds; called by :mod:`.taking`, in
-the worker process, from one thread.
+Beside :mod:`.opening` the only importer of picamera2. Everything is set by hand: raw unpacked,
+auto-exposure off, exposure, gain, lens and frame duration together and before every start, white
+balance and looks as the request says. What libcamera grants is read back, never assumed. Knows no
+commands and no memfds; called by :mod:`.taking`, in the worker process, from one thread.
+
+The raw stream is always there. The processed one, which cannot be left out, is as small as the ISP
+makes it, unless a picture of the ISP is wanted.
 
 picamera2's own thread only notes that a request completed: it appends to a queue and sets an
 eventfd.
@@ -16,29 +19,45 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indi_picam import clock
+from indi_picam.camera.defects import corrects_defects
+from indi_picam.camera.images import ImageLayout
 from indi_picam.camera.modes import (
+    UPRIGHT,
     CameraFacts,
     CameraFault,
+    CaptureFormat,
+    ControlLimits,
     Metadata,
     ModeFacts,
+    Orientation,
     SensorMode,
     Settings,
 )
+from indi_picam.camera.opening import open_camera, raw_modes
 from indi_picam.camera.pixels import RawLayout, raw_layout
 from indi_picam.camera.sensors import INT32_MAX, Sensor, exposure_limits_us, line_us, sensor_named
 
 if TYPE_CHECKING:
-    from picamera2 import CompletedRequest, Picamera2
+    from picamera2 import CompletedRequest
     from picamera2.job import Job
 
 BUFFERS = 2
 """Enough to keep every frame of a free-running sensor; one misses a fifth, more only add delay."""
+
+
+Stream = Literal["raw", "main"]
+MAIN_FORMATS = {
+    CaptureFormat.RAW: "YUV420",
+    CaptureFormat.MONO: "YUV420",
+    CaptureFormat.RGB: "BGR888",
+}
+"""Of the processed stream. BGR888 is red, green, blue in memory (DRM names words, not bytes)."""
 
 
 class Capture:
@@ -57,11 +76,11 @@ class Capture:
         return all(buffer.metadata.status.name == "Success" for buffer in buffers)
 
     @contextmanager
-    def raw(self) -> Iterator[NDArray[np.uint8]]:
+    def buffer(self, stream: Stream) -> Iterator[NDArray[np.uint8]]:
         """The camera's own buffer as bytes; it must not be used after the block."""
         from picamera2 import MappedArray
 
-        with MappedArray(self._request, "raw", reshape=False, write=False) as mapped:
+        with MappedArray(self._request, stream, reshape=False, write=False) as mapped:
             yield mapped.array
 
     def release(self) -> None:
@@ -73,20 +92,22 @@ class PiCamera:
     """One open camera; opening raises CameraFault with a sentence that says what to do."""
 
     def __init__(self, camera_id: str) -> None:
-        self._picam2 = _open(camera_id)
+        self._picam2 = open_camera(camera_id)
         self.ready = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         """Readable when ``finished`` has something."""
         self._finished: deque[tuple[Job[CompletedRequest], int]] = deque()
         self._unpacked: dict[SensorMode, str] = {}
-        self._configured: ModeFacts | None = None
+        self._configured: tuple[ModeFacts, CaptureFormat] | None = None
         self.layout: RawLayout
+        self.image: ImageLayout
+        """Of the processed stream."""
         properties = self._picam2.camera_properties
         self.sensor: Sensor = sensor_named(str(properties.get("Model", "")))
         self.facts = self._camera_facts(properties)
 
     def _camera_facts(self, properties: dict[str, Any]) -> CameraFacts:
         limits: dict[SensorMode, int] = {}
-        for bits, size, unpacked, exposures in _raw_modes(self._picam2):
+        for bits, size, unpacked, exposures in raw_modes(self._picam2):
             mode = SensorMode(*size, bits)
             if mode not in limits:
                 self._unpacked[mode] = unpacked
@@ -109,7 +130,13 @@ class PiCamera:
             exposure_max_us=tuple(
                 limits[mode] if limits[mode] < INT32_MAX else 0 for mode in modes
             ),
+            controls=tuple(_limits(self._picam2.camera_controls)),
+            corrects_defects=self.corrects_defects(),
         )
+
+    def corrects_defects(self) -> bool | None:
+        """Whether the sensor removes defects by itself now; None where it does not say."""
+        return corrects_defects(str(self._picam2.camera_properties.get("Model", "")))
 
     def _pixel_size_um(self, binned_x: int, binned_y: int) -> tuple[float, float]:
         cell = _pair(self._picam2.camera_properties.get("UnitCellSize"))
@@ -118,10 +145,17 @@ class PiCamera:
         )
         return width * binned_x, height * binned_y
 
-    def configure(self, mode: SensorMode) -> ModeFacts:
+    def configure(
+        self,
+        mode: SensorMode,
+        orientation: Orientation = UPRIGHT,
+        capture_format: CaptureFormat = CaptureFormat.RAW,
+    ) -> ModeFacts:
         """Sets up a mode on a stopped camera, reads back what was granted; raises CameraFault."""
-        if self._configured is not None and self._configured.mode == mode:
-            return self._configured
+        if self._configured is not None:
+            facts, ready_for = self._configured
+            if (facts.mode, facts.orientation, ready_for) == (mode, orientation, capture_format):
+                return facts
         if mode not in self._unpacked:
             names = ", ".join(known.name for known in self.facts.modes)
             raise CameraFault(
@@ -129,40 +163,64 @@ class PiCamera:
             )
         self._configured = None
         try:
-            self._set_up(mode, BUFFERS)
+            self._set_up(mode, orientation, capture_format, BUFFERS)
         except OSError as error:
             if error.errno != errno.ENOMEM:
                 raise
-            self._set_up_with_less(mode)
-        raw = self._picam2.camera_configuration()["raw"]
-        if tuple(raw["size"]) != (mode.width, mode.height):
-            raise CameraFault(
-                f"The camera was asked for {mode.name} and granted {raw['size']}.", retry=False
-            )
-        self.layout = raw_layout(mode, raw["format"], raw["stride"])
-        self._configured = self._mode_facts(mode, raw["format"])
-        return self._configured
+            self._set_up_with_less(mode, orientation, capture_format)
+        facts = self._granted(mode, orientation, capture_format)
+        self._configured = (facts, capture_format)
+        return facts
 
-    def _set_up_with_less(self, mode: SensorMode) -> None:
+    def _granted(
+        self, mode: SensorMode, orientation: Orientation, capture_format: CaptureFormat
+    ) -> ModeFacts:
+        raw, main = (self._picam2.camera_configuration()[name] for name in ("raw", "main"))
+        size = (mode.width, mode.height)
+        for stream in (raw, main) if capture_format is not CaptureFormat.RAW else (raw,):
+            if tuple(stream["size"]) != size:
+                raise CameraFault(
+                    f"The camera was asked for {mode.name} and granted {stream['size']};"
+                    " choose another sensor mode.",
+                    retry=False,
+                )
+        self.layout = raw_layout(mode, raw["format"], raw["stride"])
+        width, height = main["size"]
+        self.image = ImageLayout(width, height, main["stride"], capture_format.planes)
+        return self._mode_facts(mode, orientation, raw["format"])
+
+    def _set_up_with_less(
+        self, mode: SensorMode, orientation: Orientation, capture_format: CaptureFormat
+    ) -> None:
         """One buffer still takes single frames where contiguous memory is short."""
         try:
-            self._set_up(mode, 1)
+            self._set_up(mode, orientation, capture_format, 1)
         except OSError as error:
             raise CameraFault(
-                "There is not enough contiguous (CMA) memory for the sensor mode"
-                f" {mode.name}: choose a smaller mode, or raise it in /boot/firmware/config.txt"
-                " (dtoverlay=vc4-kms-v3d,cma-512) and reboot.",
+                f"There is not enough contiguous (CMA) memory for {capture_format.value} pictures"
+                f" of the sensor mode {mode.name}: choose a smaller mode, or raise it in"
+                " /boot/firmware/config.txt (dtoverlay=vc4-kms-v3d,cma-512) and reboot.",
                 retry=False,
             ) from error
 
-    def _set_up(self, mode: SensorMode, buffers: int) -> None:
+    def _set_up(
+        self,
+        mode: SensorMode,
+        orientation: Orientation,
+        capture_format: CaptureFormat,
+        buffers: int,
+    ) -> None:
+        from libcamera import Transform
+
         size = (mode.width, mode.height)
+        main_size = _smallest(mode) if capture_format is CaptureFormat.RAW else size
         try:
             self._picam2.configure(
                 self._picam2.create_still_configuration(
-                    main={"format": "YUV420", "size": _main_size(mode)},
+                    main={"format": MAIN_FORMATS[capture_format], "size": main_size},
                     raw={"format": self._unpacked[mode], "size": size},
                     sensor={"output_size": size, "bit_depth": mode.bits},
+                    transform=Transform(hflip=orientation.hflip, vflip=orientation.vflip),
                     buffer_count=buffers,
                     queue=False,
                 )
@@ -172,7 +230,7 @@ class PiCamera:
                 f"The camera refused the sensor mode {mode.name}: {error}.", retry=True
             ) from error
 
-    def _mode_facts(self, mode: SensorMode, raw_format: str) -> ModeFacts:
+    def _mode_facts(self, mode: SensorMode, orientation: Orientation, raw_format: str) -> ModeFacts:
         controls = self._picam2.camera_controls
         frame_min_us, frame_max_us = (
             int(value or 0) for value in controls["FrameDurationLimits"][:2]
@@ -198,6 +256,7 @@ class PiCamera:
             gain_max=float(gain_max or 1.0),
             frame_duration_min_us=frame_min_us,
             frame_duration_max_us=max(frame_max_us, high),
+            orientation=orientation,
         )
 
     def start(self, facts: ModeFacts, settings: Settings) -> None:
@@ -217,17 +276,24 @@ class PiCamera:
 
     def _controls(self, facts: ModeFacts, settings: Settings) -> dict[str, Any]:
         """Value types are strict: what is no int for an int ends picamera2's event loop."""
+        known = self._picam2.camera_controls
+        asked = {
+            name: _of_kind_of(known[name][0], values)
+            for name, values in settings.controls
+            if name in known
+        }
         wanted = {
             "AeEnable": False,
             "AwbEnable": False,
             "ColourGains": (1.0, 1.0),
+            "AfMode": 0,
             "ExposureTime": max(1, int(settings.exposure_us)),
             "AnalogueGain": float(settings.gain),
             "FrameDurationLimits": (facts.frame_duration_min_us, facts.frame_duration_max_us),
-        }
-        return {
-            name: value for name, value in wanted.items() if name in self._picam2.camera_controls
-        }
+        } | asked
+        if wanted["AwbEnable"]:
+            del wanted["ColourGains"]  # they would end the automatic white balance
+        return {name: value for name, value in wanted.items() if name in known}
 
     def ask(self) -> None:
         """Asks for one more frame; it comes out of ``finished``, in the order of asking."""
@@ -270,98 +336,7 @@ class PiCamera:
         self._picam2.close()
 
 
-def _open(camera_id: str) -> Picamera2:
-    """The camera of this Id, or without one the first that libcamera lists."""
-    picamera2 = _import_picamera2()
-    ids = [camera["Id"] for camera in picamera2.Picamera2.global_camera_info()]
-    if not ids:
-        raise CameraFault(
-            "libcamera finds no camera: check its cable with the power off, and that"
-            " `rpicam-hello --list-cameras` shows it; then connect again.",
-            retry=False,
-        )
-    if camera_id and camera_id not in ids:
-        raise CameraFault(
-            f"The camera {camera_id} is not there (libcamera lists {', '.join(ids)}):"
-            " check its cable with the power off, then connect again.",
-            retry=False,
-        )
-    try:
-        camera: Picamera2 = picamera2.Picamera2(ids.index(camera_id or ids[0]))
-    except (RuntimeError, OSError) as error:
-        raise _opening_fault(error) from error
-    return camera
-
-
-def _import_picamera2() -> Any:
-    for package, remedy in (("libcamera", "python3-libcamera"), ("picamera2", "python3-picamera2")):
-        try:
-            module = __import__(package)
-        except ModuleNotFoundError as error:
-            raise CameraFault(
-                f"The Python module {error.name or package} is missing: run"
-                f" `sudo apt install {remedy}`, and make a virtual environment with"
-                " --system-site-packages.",
-                retry=False,
-            ) from error
-        except Exception as error:
-            # A numpy of another build than picamera2's parts raises ValueError, others ImportError.
-            raise CameraFault(
-                f"The Python module {package} cannot be loaded ({error}): numpy and picamera2"
-                " must both come from apt; remove the ones that pip installed.",
-                retry=False,
-            ) from error
-    return module
-
-
-def _opening_fault(error: BaseException) -> CameraFault:
-    reasons = []
-    cause: BaseException | None = error
-    while cause is not None:
-        reasons.append(str(cause))
-        cause = cause.__cause__ or cause.__context__
-    if any("busy" in reason.lower() for reason in reasons):
-        return CameraFault(
-            "The camera is held by another program: end it (`fuser -v /dev/media*` names it; often"
-            " rpicam-hello, motion or a second driver) and connect again.",
-            retry=False,
-        )
-    return CameraFault(
-        f"The camera could not be opened ({reasons[-1]}): check its cable and power, then connect"
-        " again.",
-        retry=True,
-    )
-
-
-def _raw_modes(picam2: Picamera2) -> list[tuple[int, tuple[int, int], str, tuple[object, ...]]]:
-    """Depth, size, unpacked format and exposure limits of every raw mode.
-
-    picamera2 allocates buffers for each mode to learn its limits, and small Pis have run out of
-    memory there (picamera2 #1358): then the limits stay unknown until a mode is configured.
-    """
-    try:
-        modes = [mode for mode in picam2.sensor_modes if "bit_depth" in mode]
-        return [
-            (m["bit_depth"], m["size"], m["unpacked"], tuple(m["exposure_limits"])) for m in modes
-        ]
-    except OSError as error:
-        if error.errno != errno.ENOMEM:
-            raise
-    from libcamera import StreamRole
-    from picamera2 import SensorFormat
-
-    formats = picam2.camera.generate_configuration([StreamRole.Raw]).at(0).formats
-    found: list[tuple[int, tuple[int, int], str, tuple[object, ...]]] = []
-    for pixel_format in formats.pixel_formats:
-        raw = SensorFormat(str(pixel_format))
-        found += [
-            (raw.bit_depth, (size.width, size.height), raw.unpacked, ())
-            for size in formats.sizes(pixel_format)
-        ]
-    return found
-
-
-def _main_size(mode: SensorMode) -> tuple[int, int]:
+def _smallest(mode: SensorMode) -> tuple[int, int]:
     """The smallest processed image that the ISP can make beside the raw one: it cannot be left out.
 
     Even, and not scaled down by more than 16, the limit of the Pi 0 to 4.
@@ -372,16 +347,37 @@ def _main_size(mode: SensorMode) -> tuple[int, int]:
 
 def _metadata(values: dict[str, Any]) -> Metadata:
     levels = values.get("SensorBlackLevels") or (0,)
-    temperature = values.get("SensorTemperature")
+    gains, kelvin = values.get("ColourGains"), values.get("ColourTemperature")
     return Metadata(
         exposure_us=int(values.get("ExposureTime", 0)),
         gain=float(values.get("AnalogueGain", 0.0)),
         digital_gain=float(values.get("DigitalGain", 1.0)),
         frame_duration_us=int(values.get("FrameDuration", 0)),
         sensor_timestamp_ns=int(values.get("SensorTimestamp", 0)),
-        temperature_c=None if temperature is None else float(temperature),
+        temperature_c=_float_or_none(values.get("SensorTemperature")),
         black_level=sum(levels) / len(levels),
+        lens_position=_float_or_none(values.get("LensPosition")),
+        colour_gains=None if gains is None else (float(gains[0]), float(gains[1])),
+        colour_temperature_k=None if kelvin is None else int(kelvin),
     )
+
+
+def _float_or_none(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _limits(controls: dict[str, tuple[Any, Any, Any]]) -> Iterator[ControlLimits]:
+    """Every control whose limits are numbers, as booleans and enumerators are."""
+    for name, (low, high, default) in controls.items():
+        if isinstance(low, (int, float)) and isinstance(high, (int, float)):
+            usual = float(default) if isinstance(default, (int, float)) else None
+            yield ControlLimits(name, float(low), float(high), usual)
+
+
+def _of_kind_of(sample: Any, values: tuple[float, ...]) -> Any:
+    """Values of a control as its type, which its limits show: bool, int or float."""
+    converted = tuple(type(sample)(value) for value in values)
+    return converted if len(converted) > 1 else converted[0]
 
 
 def _pair(value: Any) -> tuple[int, int] | None:

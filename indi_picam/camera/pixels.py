@@ -103,9 +103,9 @@ def check_window(mode: SensorMode, roi: Roi, bin_x: int, bin_y: int) -> None:
         )
 
 
-def reserve_memory(header_room: int, width: int, height: int) -> int:
-    """A zeroed memfd with all pages reserved for header and words; raises CameraFault."""
-    data = -(-width * height * 2 // FITS_BLOCK) * FITS_BLOCK
+def reserve_memory(header_room: int, width: int, height: int, pixel_bytes: int = 2) -> int:
+    """A zeroed memfd with all pages reserved for header and pixels; raises CameraFault."""
+    data = -(-width * height * pixel_bytes // FITS_BLOCK) * FITS_BLOCK
     memory = os.memfd_create("indi_picam frame", os.MFD_CLOEXEC)
     try:
         os.posix_fallocate(memory, 0, header_room + data)
@@ -199,8 +199,14 @@ def _ones_complement(total: int) -> int:
     On a little-endian machine the halves of each word are exchanged. That is a rotation by 16 bits,
     and so is its effect on a sum whose carries wrap around.
     """
-    while total >> 32:
-        total = (total & 0xFFFFFFFF) + (total >> 32)
+    total = folded(total)
     if sys.byteorder == "little":
         total = (total & 0xFFFF) << 16 | total >> 16
+    return total
+
+
+def folded(total: int) -> int:
+    """The ones' complement sum from a plain one: carries beyond 32 bits wrap around."""
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
     return total

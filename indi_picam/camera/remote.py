@@ -39,12 +39,14 @@ from indi_picam.camera.messages import (
     Take,
 )
 from indi_picam.camera.modes import (
+    UPRIGHT,
     CameraFacts,
     CameraFault,
     CameraId,
     FrameFacts,
     FrameRequest,
     ModeFacts,
+    Orientation,
     SensorMode,
 )
 
@@ -131,9 +133,9 @@ class RemoteCamera:
         self._heard(SILENCE_S)
         return facts
 
-    async def configure(self, mode: SensorMode) -> ModeFacts:
+    async def configure(self, mode: SensorMode, orientation: Orientation = UPRIGHT) -> ModeFacts:
         """Sets up a sensor mode, unless it is set up already; raises CameraFault."""
-        return (await self._ask(Configure(mode), Configured, CONFIGURE_S)).facts
+        return (await self._ask(Configure(mode, orientation), Configured, CONFIGURE_S)).facts
 
     async def take(
         self, request: FrameRequest, on_start: Callable[[int], None] | None = None

@@ -21,14 +21,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from indi_picam import clock
-from indi_picam.camera import ways
+from indi_picam.camera import images, ways
+from indi_picam.camera.images import store_image
 from indi_picam.camera.messages import Began, Finished, Message
 from indi_picam.camera.modes import (
+    UPRIGHT,
     CameraFault,
+    CaptureFormat,
     FrameFacts,
     FrameRequest,
     Metadata,
     ModeFacts,
+    Orientation,
     Roi,
     SensorMode,
     Settings,
@@ -77,6 +81,10 @@ class FrameTaker:
         self._camera = camera
         self._send = send
         self._facts: ModeFacts | None = None
+        self._format = CaptureFormat.RAW
+        """What the camera is set up for, when it is."""
+        self._lens: float | None = None
+        """Where the lens was sent last."""
         self._take: _Take | None = None
         self._runs: Settings | None = None
         """What the sensor runs with; None when it is stopped."""
@@ -84,20 +92,44 @@ class FrameTaker:
         """Of the last frame that it gave with these settings."""
         self._stop_at = math.inf
 
-    def configure(self, mode: SensorMode) -> ModeFacts:
-        """Sets up a mode; raises CameraFault, then no mode is set up."""
-        if self._facts is None or self._facts.mode != mode:
+    def configure(
+        self,
+        mode: SensorMode,
+        orientation: Orientation = UPRIGHT,
+        capture_format: CaptureFormat | None = None,
+    ) -> ModeFacts:
+        """Sets up a mode; raises CameraFault, then no mode is set up.
+
+        Without a format any will do: the one that is set up stays when nothing else changes.
+        """
+        if self._facts is None or not self._is_ready_for(mode, orientation, capture_format):
             self.stop()
             self._facts = None
-            self._facts = self._camera.configure(mode)
+            self._format = capture_format or CaptureFormat.RAW
+            self._facts = self._camera.configure(mode, orientation, self._format)
         return self._facts
+
+    def is_ready_for(self, request: FrameRequest) -> bool:
+        """Whether the camera need not be set up anew to take it, which lasts."""
+        return self._is_ready_for(request.mode, request.orientation, request.format)
+
+    def _is_ready_for(
+        self, mode: SensorMode, orientation: Orientation, capture_format: CaptureFormat | None
+    ) -> bool:
+        facts = self._facts
+        return (
+            facts is not None
+            and (facts.mode, facts.orientation) == (mode, orientation)
+            and capture_format in (None, self._format)
+        )
 
     def begin(self, serial: int, request: FrameRequest) -> None:
         """Starts taking the frames of a request; raises CameraFault when it cannot be done."""
         requested_ns = clock.monotonic_ns()
         if self._take is not None:
             raise CameraFault("The camera is already taking a picture.", retry=False)
-        settings = _settings(request, self.configure(request.mode))
+        granted = self.configure(request.mode, request.orientation, request.format)
+        settings = _settings(request, granted)
         way, wait_us = self._choose(request, settings)
         take = _Take(serial, request, settings, way, requested_ns, request.count, math.inf)
         self._take, self._stop_at = take, math.inf
@@ -119,6 +151,9 @@ class FrameTaker:
             wait_us = ways.wait_us(self._seen, clock.monotonic_ns())
         if request.way is not None:
             return request.way, wait_us
+        if settings.lens_position is not None and settings.lens_position != self._lens:
+            # libcamera moves a lens over several frames: short ones.
+            return Way.PRIMER, wait_us
         if request.count > 1 or wait_us < min(starts.values()):
             return Way.FREE_RUNNING, wait_us
         return ways.start_way(sensor, facts, settings.exposure_us), wait_us
@@ -135,7 +170,7 @@ class FrameTaker:
             self._camera.change(facts, settings)
         else:
             self._camera.start(facts, settings)
-        self._runs = settings
+        self._runs, self._lens = settings, settings.lens_position
         return ways.start_costs_us(sensor, facts, settings.exposure_us)[way] - sensor.start_us
 
     def frames_ready(self) -> None:
@@ -171,28 +206,29 @@ class FrameTaker:
             self._end(facts, take.settings.exposure_us)
 
     def _deliver(self, take: _Take, capture: Capture) -> None:
-        request, layout = take.request, self._camera.layout
+        request = take.request
         memory = self._reserve(request) if take.memory is None else take.memory
         take.memory = None
         try:
-            with capture.raw() as raw:
-                datasum = store_pixels(
-                    raw,
-                    layout,
-                    memory,
-                    request.header_room,
-                    request.roi,
-                    request.bin_x,
-                    request.bin_y,
-                    request.scale_to_16_bit,
-                )
+            datasum = self._store(request, capture, memory)
             self._send(Finished(take.serial, self._frame_facts(take, capture, datasum)), memory)
         finally:
             os.close(memory)
 
+    def _store(self, request: FrameRequest, capture: Capture, memory: int) -> int:
+        """Writes the pixels of a frame into its memory; returns their DATASUM."""
+        room, roi, bin_x, bin_y = request.header_room, request.roi, request.bin_x, request.bin_y
+        if request.format is CaptureFormat.RAW:
+            layout, scaled = self._camera.layout, request.scale_to_16_bit
+            with capture.buffer("raw") as raw:
+                return store_pixels(raw, layout, memory, room, roi, bin_x, bin_y, scaled)
+        with capture.buffer("main") as image:
+            return store_image(image, self._camera.image, memory, room, roi, bin_x, bin_y)
+
     def _frame_facts(self, take: _Take, capture: Capture, datasum: int) -> FrameFacts:
         request, got, layout = take.request, capture.metadata, self._camera.layout
-        scaled, binned = request.scale_to_16_bit, request.bin_x * request.bin_y > 1
+        scaled, raw = request.scale_to_16_bit, request.format is CaptureFormat.RAW
+        mosaic = raw and request.bin_x * request.bin_y == 1
         pattern = pattern_at(layout.bayer_pattern, request.roi.x, request.roi.y)
         return FrameFacts(
             exposure_us=got.exposure_us,
@@ -202,15 +238,20 @@ class FrameTaker:
             sensor_timestamp_ns=got.sensor_timestamp_ns,
             completed_ns=capture.completed_ns,
             temperature_c=got.temperature_c,
-            black_level=layout.black_level(got.black_level, scaled),
-            saturation=layout.saturation(scaled),
+            black_level=layout.black_level(got.black_level, scaled) if raw else 0.0,
+            saturation=layout.saturation(scaled) if raw else images.SATURATION,
             width=request.roi.width // request.bin_x,
             height=request.roi.height // request.bin_y,
-            bayer_pattern=None if binned else pattern,
+            bayer_pattern=pattern if mosaic else None,
             header_room=request.header_room,
             datasum=datasum,
             way=take.way,
             skipped=take.skipped,
+            format=request.format,
+            lens_position=got.lens_position,
+            colour_gains=None if raw else got.colour_gains,
+            colour_temperature_k=None if raw else got.colour_temperature_k,
+            corrects_defects=self._camera.corrects_defects(),
         )
 
     def _go_on(self, take: _Take, got: Metadata) -> None:
@@ -286,7 +327,10 @@ class FrameTaker:
     def _reserve(self, request: FrameRequest) -> int:
         roi: Roi = request.roi
         return reserve_memory(
-            request.header_room, roi.width // request.bin_x, roi.height // request.bin_y
+            request.header_room,
+            roi.width // request.bin_x,
+            roi.height // request.bin_y,
+            request.format.planes * request.format.bits // 8,
         )
 
 
@@ -302,7 +346,8 @@ def _settings(request: FrameRequest, facts: ModeFacts) -> Settings:
             f" not {request.exposure_us / 1e6:g} s.",
             retry=False,
         )
-    return Settings(request.exposure_us, min(max(request.gain, facts.gain_min), facts.gain_max))
+    gain = min(max(request.gain, facts.gain_min), facts.gain_max)
+    return Settings(request.exposure_us, gain, request.controls)
 
 
 def _lost_between(before: Metadata, after: Metadata) -> int:

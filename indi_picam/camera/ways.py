@@ -18,6 +18,9 @@ from __future__ import annotations
 from indi_picam.camera.modes import Metadata, ModeFacts, Settings, Way
 from indi_picam.camera.sensors import Sensor
 
+LENS_TOLERANCE = 0.02
+"""In dioptres: less than a step of the lens drivers' 10 bits (some 0.03)."""
+
 
 def frame_length_us(facts: ModeFacts, exposure_us: int) -> int:
     """How long a frame of this exposure takes at least, from one start of readout to the next."""
@@ -60,6 +63,16 @@ def refusal(
         return f"exposed for {got.exposure_us} us, not {asked.exposure_us} us"
     if abs(got.gain - asked.gain) > sensor.gain_tolerance(asked.gain):
         return f"taken at gain {got.gain:g}, not {asked.gain:g}"
+    if _differs(got.lens_position, asked.lens_position, LENS_TOLERANCE):
+        return f"taken with the lens at {got.lens_position:g} dioptres, not {asked.lens_position:g}"
+    for got_gain, asked_gain in zip(got.colour_gains or (), asked.colour_gains or (), strict=False):
+        if _differs(got_gain, asked_gain, 0.01 * asked_gain):
+            return f"processed with a colour gain of {got_gain:g}, not {asked_gain:g}"
     if got.exposure_began_ns < requested_ns:
         return "begun before it was asked for"
     return None
+
+
+def _differs(got: float | None, asked: float | None, tolerance: float) -> bool:
+    """Whether a value is known not to be the one asked for."""
+    return got is not None and asked is not None and abs(got - asked) > tolerance

@@ -90,12 +90,13 @@ class Worker:
         match command:
             case Open(camera_id):
                 self._open(camera_id)
-            case Configure(mode) if self._taker:
+            case Configure(mode, orientation) if self._taker:
                 self._beat(CONFIGURE_S)
-                self.send(Configured(self._taker.configure(mode)))
+                self.send(Configured(self._taker.configure(mode, orientation)))
                 self._beat(SILENCE_S)
             case Take(serial, request) if self._camera and self._taker:
-                self._beat(self._camera.sensor.start_silence_s)
+                ready = self._taker.is_ready_for(request)
+                self._beat(self._camera.sensor.start_silence_s if ready else CONFIGURE_S)
                 self._taker.begin(serial, request)
                 self._beat(SILENCE_S)
             case Abort() if self._taker:
