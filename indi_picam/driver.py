@@ -25,6 +25,10 @@ from indi_picam.indi.journal import note
 from indi_picam.indi.link import Link
 
 
+PIPE_RATE_MB_S = 10.0
+"""Through a pipe nothing tells what clients have let go: what a Pi's Wi-Fi takes, until changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class DriverSettings:
     """What distinguishes one driver process from another: executable and environment."""
@@ -41,6 +45,8 @@ class DriverSettings:
 async def run(settings: DriverSettings, read_fd: int, write_fd: int) -> None:
     """Serves until the server closes its end."""
     link = Link(read_fd, write_fd)
+    if not link.attaches:
+        link.pacing.rate_mb_s = PIPE_RATE_MB_S
     devices = [
         CameraDevice(name, camera_id, settings.driver, link)
         for name, camera_id in await _named_cameras(settings)

@@ -34,6 +34,7 @@ from indi_picam.camera.modes import (
 )
 from indi_picam.camera.remote import Frame, RemoteCamera
 from indi_picam.capture.plan import ExposurePlan
+from indi_picam.capture.storage import free_memory
 
 _PROOF_EXPOSURE_US = 1000
 _SHORT_EXPOSURE_S = 10
@@ -193,21 +194,48 @@ class Engine:
             listener.exposure_failed(plan, str(fault))
 
     async def _take(self, plan: ExposurePlan, listener: Listener[Any]) -> None:
-        """Takes and hands over all frames that are left; raises CameraFault."""
+        """Takes and hands over the frames that are left, or fewer; raises CameraFault.
+
+        Frames wait here while others are made ready: taking never waits for that. Only when memory
+        is short the camera stops until what waits is handed over.
+        """
         await self._ready()
-        request = dataclasses.replace(plan.request, count=self._left)
+        taken: asyncio.Queue[Frame | None] = asyncio.Queue()
+        collecting = asyncio.create_task(self._collect(plan, listener, taken), name="collecting")
+        collecting.add_done_callback(lambda _: taken.put_nowait(None))
+        try:
+            while (frame := await taken.get()) is not None:
+                self.state = State.DELIVERING
+                ready = await listener.make_ready(plan, frame)
+                self._left, self._frame_asked_s = self._left - 1, clock.monotonic_s()
+                # Clients answer with the next exposure at once: it must find the engine idle.
+                self.state = State.EXPOSING if self._left else State.IDLE
+                listener.hand_over(plan, frame.facts, ready, self._left)
+            await collecting
+        finally:
+            collecting.cancel()
+            while not taken.empty():
+                if (unused := taken.get_nowait()) is not None:
+                    os.close(unused.memory)
+
+    async def _collect(
+        self, plan: ExposurePlan, listener: Listener[Any], taken: asyncio.Queue[Frame | None]
+    ) -> None:
+        """Takes up frames as they come, as long as there is memory for another."""
 
         def began(at_ns: int) -> None:
             self.state = State.EXPOSING
             listener.exposure_began(plan, at_ns)
 
+        request = dataclasses.replace(plan.request, count=self._left)
         async for frame in self._camera.take(request, began):
-            self.state = State.DELIVERING
-            ready = await listener.make_ready(plan, frame)
-            self._left, self._frame_asked_s = self._left - 1, clock.monotonic_s()
-            # Clients answer with the next exposure at once: it must find the engine idle.
-            self.state = State.EXPOSING if self._left else State.IDLE
-            listener.hand_over(plan, frame.facts, ready, self._left)
+            taken.put_nowait(frame)
+            if taken.qsize() > 1 and free_memory() < os.fstat(frame.memory).st_size:
+                await self._camera.abort()
+                self._on_trouble(
+                    "The camera pauses, as memory is full: frames come faster than they go out."
+                )
+                return
 
     def _may_retry(self, plan: ExposurePlan, fault: CameraFault) -> bool:
         """Whether a second try ends within the exposure + 120 s, + 10 s if it is short."""

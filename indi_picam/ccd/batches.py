@@ -144,6 +144,8 @@ class BatchExchange:
     """The order for an exposure of so many seconds, as everything stands; may raise Refused."""
     plan_again: Callable[[Mapping[str, Any]], Awaitable[ExposurePlan]]
     """The order of an earlier batch, with its sensor mode set up again; may raise Refused."""
+    rate_mb_s: float
+    """What clients are sent at first, in MB/s; 0 for no limit."""
     set_rate: Callable[[float], None]
     """Limits what clients are sent, in MB/s; 0 for no limit."""
     checked_folder: Callable[[str], Path]
@@ -172,7 +174,7 @@ class Batches:
         device.add(CONTROL, self._control)
         self._storage = device.add(STORAGE)
         self._delivery_mode = device.add(DELIVERY)
-        device.add(RATE, self._set_rate)
+        device.add(RATE.with_values({"RATE": exchange.rate_mb_s}), self._set_rate)
         folder = default_directory() / clean_name(device.name)
         self._directory = device.add(
             DIRECTORY.with_values({"DIRECTORY": str(folder)}), self._set_directory

@@ -161,6 +161,7 @@ class CameraDevice:
             BatchExchange(
                 plan=self._plan,
                 plan_again=self._plan_again,
+                rate_mb_s=link.pacing.rate_mb_s,
                 set_rate=lambda rate: setattr(link.pacing, "rate_mb_s", rate),
                 checked_folder=self._uploading.checked_folder,
             ),

@@ -198,7 +198,8 @@ class Exposing:
         self, plan: ExposurePlan, frame: FrameFacts, ready: Outgoing | None, left: int
     ) -> None:
         """Sends the picture, and tells that its exposure is over."""
-        self._stop_countdown()
+        if not left:
+            self._stop_countdown()
         over = {"CCD_EXPOSURE_VALUE": 0}
         if self._fast["INDI_ENABLED"]:
             self._device.set(self._exposure, over, state=State.OK)

@@ -14,12 +14,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from indi_picam.indi import config
 from indi_picam.indi.device import Answer, Device, Property
 from indi_picam.indi.journal import note
 from indi_picam.indi.vectors import AnyVector, Refused, Rule, State, Switch, SwitchVector, requested
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CONFIG_PROCESS = SwitchVector(
     "CONFIG_PROCESS",
@@ -80,6 +86,8 @@ class Saving:
         self._device = device
         self._path = config.config_path(device.name)
         self._loading = False
+        self._disk = ThreadPoolExecutor(1, "settings")
+        """One writer at a time: what is saved by itself may meet a CONFIG_SAVE."""
         device.add(CONFIG_PROCESS, self._process, from_start=True)
         device.changed = self._changed
 
@@ -103,7 +111,7 @@ class Saving:
     def _changed(self, changed: Property) -> None:
         """A client changed a setting: some are saved at once."""
         if changed.name in AT_ONCE and not self._loading:
-            asyncio.get_running_loop().run_in_executor(None, self._save_one, changed.vector)
+            self._disk.submit(self._save_one, changed.vector)
 
     def _save_one(self, vector: AnyVector) -> None:
         """In a thread."""
@@ -139,7 +147,7 @@ class Saving:
         await self._apply(config.default_path(self._path))
 
     async def _apply(self, path: Path) -> None:
-        settings = await asyncio.to_thread(config.load, path, self._device.name)
+        settings = await self._on_disk(config.load, path, self._device.name)
         self._loading = True
         try:
             await self._device.apply(settings)
@@ -147,7 +155,11 @@ class Saving:
             self._loading = False
 
     async def _save(self) -> None:
-        await asyncio.to_thread(config.save, self._path, self._device.name, self._saved())
+        await self._on_disk(config.save, self._path, self._device.name, self._saved())
 
     async def _purge(self) -> None:
-        await asyncio.to_thread(config.purge, self._path)
+        await self._on_disk(config.purge, self._path)
+
+    async def _on_disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        call = partial(work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._disk, call)

@@ -36,7 +36,8 @@ def test_definitions_come_in_the_order_of_indi_ccd(server: Server) -> None:
     connected = next(
         i for i, m in enumerate(new) if m.get("name") == "CONNECTION" and m.get("state") == "Ok"
     )
-    assert [m.get("name") for m in new[connected + 1 :] if m.tag.startswith("def")] == [
+    told = [m.get("name", "") for m in new[connected + 1 :] if m.tag.startswith("def")]
+    assert told[: told.index("PICAM_FRAME") + 1] == [
         "CCD_EXPOSURE",
         "CCD_ABORT_EXPOSURE",
         "CCD_FRAME",
