@@ -24,7 +24,6 @@ from indi_picam.ccd.camera_device import CameraDevice, DriverFacts
 from indi_picam.indi.journal import note
 from indi_picam.indi.link import Link
 
-
 PIPE_RATE_MB_S = 10.0
 """Through a pipe nothing tells what clients have let go: what a Pi's Wi-Fi takes, until changed."""
 

@@ -9,7 +9,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 from xml.etree.ElementTree import Element, XMLPullParser
@@ -119,10 +119,10 @@ class Client:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self.descriptors += array.array("i", content[: len(content) // 4 * 4])
         self._parser.feed(data)
-        for event in self._parser.read_events():
-            self._depth += 1 if event[0] == "start" else -1
-            if event[0] == "end" and self._depth == 1:
-                self.log.append(cast(Element, event[1]))
+        for event, element in cast(Iterator[tuple[str, Element]], self._parser.read_events()):
+            self._depth += 1 if event == "start" else -1
+            if event == "end" and self._depth == 1:
+                self.log.append(element)
                 self.times.append(time.monotonic())
 
 

@@ -1,4 +1,4 @@
-"""Batches through a real indiserver: taken without a gap, kept, delivered, acknowledged, resumed."""
+"""Batches through a real indiserver: gapless, kept, delivered, acknowledged, resumed."""
 
 from __future__ import annotations
 
