@@ -42,7 +42,9 @@ def main() -> int:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     else:
         _enter_namespace()
-        print("No network namespace can be made here, so indiserver can be reached from outside.")
+        print(
+            "No network namespace can be made: others can reach this indiserver.", file=sys.stderr
+        )
     for old in OUTPUT.glob("astroimage*"):
         old.unlink()
     port = _free_port()

@@ -37,10 +37,10 @@ class Picam:
     directory: Path
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """The running command."""
+        """The running command, which takes Ctrl-C even where we were told to ignore it."""
         where = ["-H", f"localhost:{self.server.port}", "-o", str(self.directory)]
         return subprocess.Popen(
-            [PROGRAM, "capture", *where, *words],
+            ["env", "--default-signal=INT", PROGRAM, "capture", *where, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -57,7 +57,12 @@ class Picam:
 
 def finish(process: subprocess.Popen[str]) -> Outcome:
     """Waits for the end of a command."""
-    printed, said = process.communicate(timeout=40)
+    with process:
+        try:
+            printed, said = process.communicate(timeout=40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
     return Outcome(process.returncode, said, [Path(line) for line in printed.splitlines()])
 
 
