@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from . import isp
+from .isp import Look
 from .layouts import Layout, draw_processed, draw_raw, fill_padding
 from .picture import Exposure, Picture
 from .stream import Asked, Frame
@@ -38,10 +40,12 @@ class Drawing:
         asked: Asked,
         exposure: Exposure,
         picture: Picture,
+        look: Look,
         buffers: Sequence[Buffer],
     ) -> None:
-        self._frame, self._asked, self.exposure = frame, asked, exposure
-        self._steps = _draw(picture, exposure, buffers)
+        self._frame, self._asked = frame, asked
+        self.exposure, self.look = exposure, look
+        self._steps = _draw(picture, exposure, look, buffers)
         self.finished = False
 
     def is_of(self, frame: Frame, asked: Asked) -> bool:
@@ -58,7 +62,9 @@ class Drawing:
             self.step()
 
 
-def _draw(picture: Picture, exposure: Exposure, buffers: Sequence[Buffer]) -> Iterator[None]:
+def _draw(
+    picture: Picture, exposure: Exposure, look: Look, buffers: Sequence[Buffer]
+) -> Iterator[None]:
     raw = next((buffer for buffer in buffers if buffer.layout.packing != "processed"), None)
     if raw is None:
         return
@@ -69,4 +75,14 @@ def _draw(picture: Picture, exposure: Exposure, buffers: Sequence[Buffer]) -> It
     for buffer in buffers:
         if buffer is not raw:
             yield
-            draw_processed(raw.bytes, raw.layout, buffer.bytes, buffer.layout)
+            black = picture.sensor.black_level
+            full = (buffer.layout.width, buffer.layout.height) == (
+                raw.layout.width,
+                raw.layout.height,
+            )
+            if full and not raw.layout.packing and buffer.layout.format in isp.FORMATS:
+                yield from isp.draw_full(
+                    raw.bytes, raw.layout, buffer.bytes, buffer.layout, black, look
+                )
+            else:
+                draw_processed(raw.bytes, raw.layout, buffer.bytes, buffer.layout)

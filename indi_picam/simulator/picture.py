@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import sky as sky_of
+from .lens import seen_through
 from .models import SENSORS
 from .settings import Settings, Sky
 from .truth import Mode, Sensor, order_after
@@ -48,6 +49,8 @@ class Exposure:
     temperature_c: float
     noise: tuple[int, int]
     """Seed of the run and number of the frame."""
+    lens_position: float
+    """The picture is drawn for it already."""
 
 
 def _shares(edges: NDArray[np.float64], mean: float, read_noise: float) -> NDArray[np.float64]:
@@ -102,10 +105,19 @@ def prepare() -> None:
 class Picture:
     """A sensor in one mode, turned one way, looking at a sky."""
 
-    def __init__(self, sensor: Sensor, mode: Mode, hflip: bool, vflip: bool, sky: Sky) -> None:
+    def __init__(
+        self,
+        sensor: Sensor,
+        mode: Mode,
+        hflip: bool,
+        vflip: bool,
+        sky: Sky,
+        lens_position: float | None = None,
+    ) -> None:
         self.sensor, self.mode, self._sky = sensor, mode, sky
         self.hflip, self.vflip = hflip, vflip
         self._grid = sky_of.colour_grid(order_after(sensor.order, hflip, vflip))
+        sky = seen_through(sky, sensor, lens_position)
         self._light = sky_of.light(sky, sensor, mode, hflip, vflip)
         self._pool_of: tuple[float, float, float] | None = None
         self._pools: list[Words] = []
@@ -181,7 +193,8 @@ def render(logged: Mapping[str, Any], settings: Settings) -> Words:
     """See :func:`truth.render`."""
     sensor = SENSORS[logged["sensor"]]
     mode = sensor.mode(logged["mode"])
-    picture = Picture(sensor, mode, logged["hflip"], logged["vflip"], settings.sky)
+    turned = logged["hflip"], logged["vflip"]
+    picture = Picture(sensor, mode, *turned, settings.sky, logged["lens_position"])
     out = np.empty((mode.height, mode.width), np.uint16)
     for _ in picture.draw(exposure_of(logged), out):
         pass
@@ -192,5 +205,9 @@ def exposure_of(logged: Mapping[str, Any]) -> Exposure:
     """What the pixels of a logged frame depend on."""
     seed, number = logged["noise"]
     return Exposure(
-        logged["exposure_ns"] * 1e-9, logged["gain"], logged["temperature_c"], (seed, number)
+        logged["exposure_ns"] * 1e-9,
+        logged["gain"],
+        logged["temperature_c"],
+        (seed, number),
+        logged["lens_position"],
     )

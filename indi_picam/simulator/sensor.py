@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+from dataclasses import asdict
 
 from indi_picam import clock
 
@@ -27,6 +28,7 @@ from .drawing import Buffer, Drawing
 from .faults import Faults
 from .frame_log import FrameLog
 from .ipa import Ipa
+from .isp import Look
 from .layouts import Layout
 from .picture import Exposure, Picture, prepare
 from .stream import Asked, Frame, Stream
@@ -37,6 +39,8 @@ SPIN_S = 0.0002
 """Waits end that much early and are finished by looking at the clock."""
 UNWATCHED_S = 0.002
 """Frames that nobody takes are looked after that late; it would only cost to be punctual."""
+PICTURES_KEPT = 8
+"""Modes, flips and lens positions that need not be worked out again."""
 
 
 class Thermometer:
@@ -70,7 +74,7 @@ class SensorProcess:
         self._seed = random.getrandbits(62) if seed is None else seed
         self._starts = self._earlier_frames = 0
         self._view: tuple[str, bool, bool] | None = None
-        self._pictures: dict[tuple[str, bool, bool], Picture] = {}
+        self._pictures: dict[tuple[str, bool, bool, float], Picture] = {}
         self._buffers: dict[int, Buffer] = {}
         self._stream: Stream | None = None
         self._drawing: Drawing | None = None
@@ -130,13 +134,16 @@ class SensorProcess:
     def _picture(self) -> Picture:
         if self._view is None:
             raise RuntimeError("the sensor is not configured")
-        if self._view not in self._pictures:
-            name, hflip, vflip = self._view
+        key = (*self._view, self._ipa.lens.position)
+        if key not in self._pictures:
+            name, hflip, vflip, position = key
+            while len(self._pictures) >= PICTURES_KEPT:
+                del self._pictures[next(iter(self._pictures))]
             mode = self._sensor.mode(name)
-            self._pictures[self._view] = Picture(
-                self._sensor, mode, hflip, vflip, self._settings.sky
+            self._pictures[key] = Picture(
+                self._sensor, mode, hflip, vflip, self._settings.sky, position
             )
-        return self._pictures[self._view]
+        return self._pictures[key]
 
     def _new_drawing(self, frame: Frame, asked: Asked) -> Drawing:
         exposure = Exposure(
@@ -144,15 +151,18 @@ class SensorProcess:
             gain=frame.settings.gain,
             temperature_c=self._thermometer.read(running=True),
             noise=(self._seed, self._earlier_frames + frame.index),
+            lens_position=self._ipa.lens.position,
         )
+        look = self._ipa.look(asked.controls, frame.settings)
         buffers = [self._buffers[number] for number in asked.buffers]
-        return Drawing(frame, asked, exposure, self._picture(), buffers)
+        return Drawing(frame, asked, exposure, self._picture(), look, buffers)
 
     def _complete(self, frame: Frame) -> None:
         asked, drawing = frame.asked, self._drawing
         if asked is None:
             temperature_c = self._thermometer.read(running=True)
             self._note(frame, "missed", temperature_c, clock.monotonic_ns())
+            self._ipa.lens.frame_passed()
             return
         if drawing is None or not drawing.is_of(frame, asked):
             drawing = self._new_drawing(frame, asked)
@@ -160,7 +170,8 @@ class SensorProcess:
         self._drawing = None
         temperature_c = drawing.exposure.temperature_c
         status = "error" if self._faults.on("bad_frames") else frame.status
-        metadata = self._ipa.metadata(frame.settings, temperature_c) | {
+        lens_position = drawing.exposure.lens_position
+        metadata = self._ipa.metadata(frame.settings, temperature_c, lens_position) | {
             "SensorTimestamp": frame.readout_start_ns,
             "FrameWallClock": clock.utc_ns(frame.readout_start_ns),
         }
@@ -172,9 +183,17 @@ class SensorProcess:
             "metadata": metadata,
         }
         wire.send(self._link, answer)
-        self._note(frame, status, temperature_c, clock.monotonic_ns())
+        self._note(frame, status, temperature_c, clock.monotonic_ns(), drawing.look)
+        self._ipa.lens.frame_passed()
 
-    def _note(self, frame: Frame, status: str, temperature_c: float, completed_ns: int) -> None:
+    def _note(
+        self,
+        frame: Frame,
+        status: str,
+        temperature_c: float,
+        completed_ns: int,
+        look: Look | None = None,
+    ) -> None:
         picture, settings, asked = self._picture(), frame.settings, frame.asked
         number = self._earlier_frames + frame.index
         self._log.note(
@@ -200,6 +219,8 @@ class SensorProcess:
                 "cookie": asked.cookie if asked else None,
                 "status": status,
                 "temperature_c": temperature_c,
+                "lens_position": self._ipa.lens.position,
+                "look": look and asdict(look),
                 "noise": [self._seed, number],
             }
         )
@@ -223,8 +244,9 @@ class SensorProcess:
             wire.send(self._link, {"event": "failed"})
             return
         sensor, first = self._sensor, message["first"]
-        mode = self._picture().mode
         self._ipa.apply(message["controls"])
+        self._ipa.lens.frame_passed()
+        mode = self._picture().mode
         bad = sensor.bad_first_start if first else sensor.bad_later_start
         startup = self._ipa.startup_frames() if first else 0
         self._thermometer.read(running=False)

@@ -25,7 +25,7 @@ def taken(
     picture: Picture, seconds: float, gain: float = 1.0, number: int = 0, c: float = 0.0
 ) -> Words:
     out = np.zeros((picture.mode.height, picture.mode.width), np.uint16)
-    for _ in picture.draw(Exposure(seconds, gain, c, (5, number)), out):
+    for _ in picture.draw(Exposure(seconds, gain, c, (5, number), 0.5), out):
         pass
     return out
 
