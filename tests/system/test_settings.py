@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 from collections.abc import Callable
 from xml.etree.ElementTree import Element
@@ -217,3 +218,42 @@ def test_a_real_device_can_rehearse_on_a_simulated_camera(start_server: StartSer
     client.new("Switch", "Pi Camera", "SIMULATION", {"DISABLE": "On"})
     refused = client.set_of("SIMULATION", "Alert", since=position)
     assert "Disconnect" in (refused.get("message") or "")
+
+
+def test_a_process_for_one_camera_gives_it_the_name_it_has(
+    start_server: StartServer, own_home: Path
+) -> None:
+    cameras = {"INDI_PICAM_SIMULATOR": "imx477,imx296"}
+    both = start_server(environment=cameras)
+    client = both.tcp()
+    client.send("<getProperties version='1.7'/>")
+    client.definition("CONNECTION", f"{DEVICE} 2")
+    both.stop()
+    (names,) = own_home.glob(".local/state/indi_picam/*names.json")
+    (camera,) = (id for id, name in json.loads(names.read_text()).items() if name.endswith(" 2"))
+    client = start_server(environment={**cameras, "INDI_PICAM_CAMERA": camera}).tcp()
+    connect(client, f"{DEVICE} 2")
+    assert values(client.definition("CCD_INFO"))["CCD_MAX_X"] == "1456"
+    assert {m.get("device") for m in client.log} == {f"{DEVICE} 2"}
+
+
+def test_pixels_can_be_kept_as_the_adc_gave_them(server: Server) -> None:
+    client = server.tcp()
+    connect(client)
+    levels = {}
+    for choice in ("SCALED", "ADC"):
+        position = len(client.log)
+        client.new("Switch", DEVICE, "PICAM_VALUES", {choice: "On"})
+        client.set_of("PICAM_VALUES", "Ok", since=position)
+        client.new("Number", DEVICE, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 0.1})
+        content = picture(client.set_of("CCD1", since=position))
+        client.set_of("CCD_EXPOSURE", "Ok", since=position)
+        with fits.open(io.BytesIO(content)) as hdus:
+            header, pixels = hdus[0].header, hdus[0].data
+            levels[choice] = (header["BLKLEVEL"], header["SATURATE"])
+            assert abs(float(pixels.mean()) - header["BLKLEVEL"]) < 0.1 * header["BLKLEVEL"]
+            assert header["ADCBITS"] == 12
+            if choice == "SCALED":
+                assert not (pixels & 15).any()
+    assert levels == {"SCALED": (4096, 65520), "ADC": (256, 4095)}
+    assert values(client.definition("PICAM_ADC"))["BITS"] == "12"
