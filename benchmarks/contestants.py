@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from benchmarks import ready_frame
 from benchmarks.stage import BIN, HEIGHT, WIDTH, Contestant
@@ -38,9 +40,18 @@ def _nothing(client: Client) -> None:
     client.definition("CCD1")
 
 
-def ours(sensors: str = "imx477") -> Contestant:
-    """Our driver on simulated sensors (INDI_PICAM_SIMULATOR)."""
-    return replace(OURS, environment={"INDI_PICAM_SIMULATOR": sensors})
+def _pylibcamera_connected(client: Client) -> None:
+    client.send("<getProperties version='1.7'/>\n")
+    client.definition("CONNECTION")
+    client.new("Switch", "CONNECTION", CONNECT="On")
+    client.definition("CCD_GAIN")
+    client.drain(1.0)
+
+
+def on_sensors(contestant: Contestant, sensors: str) -> Contestant:
+    """A contestant on other simulated sensors (INDI_PICAM_SIMULATOR)."""
+    surroundings = {**contestant.environment, "INDI_PICAM_SIMULATOR": sensors}
+    return replace(contestant, environment=surroundings)
 
 
 OURS = Contestant(
@@ -57,3 +68,24 @@ REFERENCE = Contestant(
 FLOOR = Contestant(
     "a ready frame", f"{sys.executable} -m benchmarks.ready_frame", ready_frame.DEVICE, _nothing
 )
+
+_ROOT = Path(__file__).parents[1]
+_PYLIBCAMERA = _ROOT / ".venv-matrix/indi_pylibcamera/bin/indi_pylibcamera"
+PEER = Contestant(
+    "indi-pylibcamera",
+    str(_PYLIBCAMERA),
+    "pylibcamera Main",
+    _pylibcamera_connected,
+    {
+        "INDI_PICAM_SIMULATOR": "imx477",
+        "PYTHONPATH": os.pathsep.join((str(_ROOT / "indi_picam/simulator"), str(_ROOT))),
+    },
+    simulated=True,
+    counts_to_completion=True,
+)
+"""As it comes from PyPI, in an environment of its own, on our simulated sensor."""
+
+
+def peer_is_there() -> bool:
+    """Whether ``make bench`` could install it."""
+    return _PYLIBCAMERA.exists()

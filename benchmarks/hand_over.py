@@ -1,7 +1,8 @@
 """The end of an exposure to the last byte at a client, and the processor time of a frame.
 
 12.3 MP, 16 bit, by TCP and on the local socket; contestants in turn, and between them one write of
-as many bytes into fresh memory, which is the limit of the machine.
+as many bytes into fresh memory, which is the limit of the machine. indi-pylibcamera has a contest
+of its own with us: its sensor runs on between frames and would disturb the others.
 """
 
 from __future__ import annotations
@@ -12,60 +13,85 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 
-from benchmarks.contestants import FLOOR, OURS, REFERENCE
-from benchmarks.figures import Figure
-from benchmarks.stage import FRAME_BYTES, Contestant, Shot, Stage, stage
+from benchmarks.contestants import FLOOR, OURS, PEER, REFERENCE, peer_is_there
+from benchmarks.figures import Figure, cannot
+from benchmarks.stage import FRAME_BYTES, Contestant, Stage, stage
 
 EXPOSURE_S = 0.2
 MS = 1000.0
+WIRES = {
+    "TCP": "end of exposure to last byte, TCP",
+    "local": "end of exposure to message and descriptor, local",
+}
 _SETTLING = 2
 """Frames before those that count."""
 
 
-def run(rounds: int, contestants: Sequence[Contestant] = (REFERENCE, FLOOR, OURS)) -> list[Figure]:
+@dataclass(slots=True)
+class Contest:
+    """What was measured of some contestants on one wire, in ms, round by round."""
+
+    wire: str
+    times: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """By contestant."""
+    cpu: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    """By contestant and kind of process."""
+    writes: list[float] = field(default_factory=list)
+    """One write of the frame's bytes each."""
+
+
+def run(rounds: int) -> list[Figure]:
     """All figures of the hand-over."""
-    times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    cpu: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    writes: list[float] = []
+    figures = []
+    for contest in contests((REFERENCE, FLOOR, OURS), rounds):
+        figures += _figures(contest, REFERENCE, 0.95)
+    if not peer_is_there():
+        return [*figures, cannot(WIRES["TCP"], PEER.name, "it is not installed (make bench)")]
+    for contest in contests((PEER, OURS), max(3, rounds // 2)):
+        figures += _figures(contest, PEER, 0.2)
+    return figures
+
+
+def contests(contestants: Sequence[Contestant], rounds: int) -> list[Contest]:
+    """Measures contestants against each other, on both wires."""
     with ExitStack() as stages:
         on_stage = [stages.enter_context(stage(contestant)) for contestant in contestants]
-        for wire in ("TCP", "local"):
-            for each in on_stage:
-                _pictures_to(each, wire)
-            for number in range(-_SETTLING, rounds):
-                for each in on_stage:
-                    shot, used = _one(each, wire)
-                    if number < 0:
-                        continue
-                    times[wire, each.contestant.name].append(_took_ms(shot))
-                    for process, seconds in used.items():
-                        cpu[wire, each.contestant.name, process].append(MS * seconds)
-                if number >= 0:
-                    writes.append(_one_write_ms())
-    return _figures(contestants, times, cpu, writes)
+        return [_contest(on_stage, wire, rounds) for wire in WIRES]
 
 
-def _pictures_to(each: Stage, wire: str) -> None:
-    for client, wanted in ((each.tcp, wire == "TCP"), (each.local, wire == "local")):
-        client.pictures(wanted)
-        client.drain(0.05)
+def _contest(on_stage: Sequence[Stage], wire: str, rounds: int) -> Contest:
+    contest = Contest(wire)
+    for each in on_stage:
+        for client, wanted in ((each.tcp, wire == "TCP"), (each.local, wire == "local")):
+            client.pictures(wanted)
+            client.drain(0.05)
+    for number in range(-_SETTLING, rounds):
+        for each in on_stage:
+            took_ms, cpu_ms = _one(each, wire)
+            if number >= 0:
+                name = each.contestant.name
+                contest.times[name].append(took_ms)
+                for process, used in cpu_ms.items():
+                    contest.cpu[name, process].append(used)
+        if number >= 0:
+            contest.writes.append(one_write_ms())
+    return contest
 
 
-def _one(each: Stage, wire: str) -> tuple[Shot, dict[str, float]]:
+def _one(each: Stage, wire: str) -> tuple[float, dict[str, float]]:
     before = each.family.cpu_s()
     shot = each.expose(EXPOSURE_S, each.tcp if wire == "TCP" else each.local)
-    time.sleep(0.05)  # what a driver does after the last byte belongs to the frame
+    time.sleep(0.1)  # what a driver does after the last byte belongs to the frame
     after = each.family.cpu_s()
     (each.local if wire == "TCP" else each.tcp).drain()
-    return shot, {process: after[process] - before[process] for process in before}
+    cpu_ms = {process: MS * (after[process] - before[process]) for process in before}
+    return MS * (shot.picture.at - shot.over_at), cpu_ms
 
 
-def _took_ms(shot: Shot) -> float:
-    return MS * (shot.picture.at - shot.over_at)
-
-
-def _one_write_ms() -> float:
+def one_write_ms() -> float:
+    """Processor time of writing a frame's bytes into a new memfd."""
     pixels = memoryview(bytes(64 << 10))
     memory = os.memfd_create("one write")
     began = time.process_time()
@@ -76,51 +102,46 @@ def _one_write_ms() -> float:
     return MS * took
 
 
-def _figures(
-    contestants: Sequence[Contestant],
-    times: dict[tuple[str, str], list[float]],
-    cpu: dict[tuple[str, str, str], list[float]],
-    writes: list[float],
-) -> list[Figure]:
-    figures = [
-        Figure("one write of 24.7 MB into fresh memory", "the kernel", "ms", tuple(writes)),
-    ]
-    one_write = statistics.median(writes)
-    reference = statistics.median(times["TCP", REFERENCE.name])
-    floor = statistics.median(times["TCP", FLOOR.name])
-    limits = {"TCP": min(0.95 * reference, floor + 15), "local": 15.0}
-    for wire in ("TCP", "local"):
-        what = f"end of exposure to last byte, {wire}"
-        if wire == "local":
-            what = "end of exposure to message and descriptor, local"
-        for contestant in contestants:
-            name = contestant.name
-            limit = limits[wire] if name == OURS.name else None
-            figures.append(Figure(what, name, "ms", tuple(times[wire, name]), limit))
-    ratios = zip(times["TCP", OURS.name], times["TCP", REFERENCE.name], strict=True)
-    what = f"TCP, {OURS.name} / {REFERENCE.name}, round by round"
-    figures.append(Figure(what, OURS.name, "", tuple(a / b for a, b in ratios), 0.95))
-    for wire in ("TCP", "local"):
-        for contestant in contestants:
-            figures += _cpu_figures(contestant, wire, cpu, one_write)
+def _figures(contest: Contest, other: Contestant, ratio: float) -> list[Figure]:
+    """Of a contest; ``ratio`` is how much of the other's time we may take by TCP."""
+    times, what = contest.times, WIRES[contest.wire]
+    figures = []
+    for name, took in times.items():
+        limit = _limit_ms(contest, ratio * statistics.median(times[other.name]))
+        figures.append(Figure(what, name, "ms", (*took,), limit if name == OURS.name else None))
+    if contest.wire == "TCP":
+        pairs = zip(times[OURS.name], times[other.name], strict=True)
+        against = f"{what}, round by round, of {other.name}'s"
+        figures.append(Figure(against, OURS.name, "", tuple(a / b for a, b in pairs), ratio))
+    if FLOOR.name in times:
+        writes = (*contest.writes,)
+        figures.append(Figure("one write of 24.7 MB into fresh memory", "kernel", "ms", writes))
+    for name in times:
+        figures += _cpu_figures(contest, name)
     return figures
 
 
-def _cpu_figures(
-    contestant: Contestant,
-    wire: str,
-    cpu: dict[tuple[str, str, str], list[float]],
-    one_write: float,
-) -> list[Figure]:
-    name, what = contestant.name, f"processor time of a frame, {wire}:"
-    used = {kind: cpu[wire, name, kind] for kind in ("driver", "worker", "server", "sensor")}
-    limit = 5.0 if name == OURS.name else None
-    figures = [Figure(f"{what} driver", name, "ms", tuple(used["driver"]), limit)]
-    if name == OURS.name:
-        both = tuple(map(sum, zip(used["driver"], used["worker"], strict=True)))
-        figures.append(Figure(f"{what} driver and worker", name, "ms", both, 2 * one_write))
-    figures.append(Figure(f"{what} server", name, "ms", tuple(used["server"])))
-    if any(used["sensor"]):
+def _limit_ms(contest: Contest, of_the_other: float) -> float:
+    if contest.wire == "local":
+        return 15.0
+    if FLOOR.name not in contest.times:
+        return of_the_other
+    return min(of_the_other, statistics.median(contest.times[FLOOR.name]) + 15)
+
+
+def _cpu_figures(contest: Contest, name: str) -> list[Figure]:
+    what = f"processor time of a frame, {contest.wire}:"
+    driver, worker, server, sensor = (
+        tuple(contest.cpu[name, kind]) for kind in ("driver", "worker", "server", "sensor")
+    )
+    ours = name == OURS.name
+    figures = [Figure(f"{what} driver", name, "ms", driver, 5.0 if ours else None)]
+    if ours:
+        both = tuple(map(sum, zip(driver, worker, strict=True)))
+        limit = 2 * statistics.median(contest.writes)
+        figures.append(Figure(f"{what} driver and worker", name, "ms", both, limit))
+    figures.append(Figure(f"{what} server", name, "ms", server))
+    if any(sensor):
         note = "stands for hardware, left out above"
-        figures.append(Figure(f"{what} sensor", name, "ms", tuple(used["sensor"]), note=note))
+        figures.append(Figure(f"{what} sensor", name, "ms", sensor, note=note))
     return figures

@@ -48,6 +48,8 @@ class Contestant:
     environment: Mapping[str, str] = field(default_factory=dict)
     simulated: bool = False
     """Whether it takes its frames from our simulated sensor, which keeps a log."""
+    counts_to_completion: bool = False
+    """Whether its countdown reaches 0 when it has the frame, not when the exposure ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +116,17 @@ class Stage:
         picture.let_go()
         if not self.contestant.simulated:
             return Shot(asked_at, over_at, picture, {})
-        entry = self.delivered(picture.at, seconds)
+        until = over_at if self.contestant.counts_to_completion else picture.at
+        entry = self.delivered(until, seconds)
         return Shot(asked_at, entry["completed_ns"] * 1e-9, picture, entry)
 
-    def delivered(self, arrived_at: float, seconds: float) -> Entry:
-        """The log's frame behind a picture: the last good one completed before it arrived."""
+    def delivered(self, until: float, seconds: float) -> Entry:
+        """The log's frame behind a picture: the last good one completed until a time."""
         fitting = [
             entry
             for entry in self.log()
             if entry["status"] == "success"
-            and entry["completed_ns"] * 1e-9 < arrived_at
+            and entry["completed_ns"] * 1e-9 < until
             and abs(entry["exposure_ns"] * 1e-9 - seconds) < 0.01 * seconds
         ]
         if not fitting:

@@ -1,0 +1,61 @@
+"""How soon a property request is answered while frames flow to a client over TCP.
+
+Frames are taken without a gap (CCD_FAST_COUNT) and read by one client over TCP; another sets the
+gain again and again. It does so on the local socket: over TCP its own kernel's delayed
+acknowledgements hold back indiserver's second small message by 40 ms, whatever the driver does.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from benchmarks.contestants import OURS, SMALL_MODE
+from benchmarks.figures import Figure, percentile
+from benchmarks.stage import stage
+
+MS = 1000.0
+REQUESTS, EXPOSURE_S = 300, 0.05
+FRAMES = 2000
+"""More than there is time for: the last request ends them."""
+
+
+def run(rounds: int) -> list[Figure]:
+    """From new* to its set* while 12.3 MP frames flow, and while small ones do."""
+    return [_figure("12.3 MP", None), _figure(SMALL_MODE, SMALL_MODE)]
+
+
+def _figure(what: str, mode: str | None) -> Figure:
+    with stage(OURS) as on_stage:
+        asking, watching = on_stage.local, on_stage.tcp
+        if mode:
+            asking.new("Switch", "PICAM_MODE", **{mode: "On"})
+            asking.set_of("PICAM_MODE", "Ok")
+        asking.new("Switch", "CCD_FAST_TOGGLE", INDI_ENABLED="On")
+        asking.new("Number", "CCD_FAST_COUNT", FRAMES=FRAMES)
+        asking.set_of("CCD_FAST_COUNT", "Ok")
+        watching.pictures(True)
+        ended, frames = threading.Event(), [0]
+
+        def take() -> None:
+            while not ended.is_set():
+                watching.picture().let_go()
+                frames[0] += 1
+
+        reader = threading.Thread(target=take)
+        asking.new("Number", "CCD_EXPOSURE", CCD_EXPOSURE_VALUE=EXPOSURE_S)
+        reader.start()
+        times = []
+        for number in range(REQUESTS):
+            asked = asking.new("Number", "CCD_GAIN", GAIN=1 + number % 4)
+            times.append(MS * (asking.set_of("CCD_GAIN").at - asked))
+            asking.drain(0.02)
+        ended.set()
+        reader.join()
+        asking.new("Switch", "CCD_ABORT_EXPOSURE", ABORT="On")
+        asking.set_of("CCD_EXPOSURE", "Idle")
+    high = percentile(times, 99)
+    note = f"99th percentile of {REQUESTS}; median {sorted(times)[REQUESTS // 2]:.2g} ms;"
+    note += f" {frames[0]} frames meanwhile"
+    return Figure(
+        f"request to answer while {what} frames flow", OURS.name, "ms", (high,), 20, note=note
+    )

@@ -1,0 +1,155 @@
+"""What a frame costs as frames grow, as cameras are added, and as clients are: where does it bend?
+
+Sizes: regions of the largest simulated sensor (imx283, 20 MP; there is none of 64 MP), to a local
+client. Cameras: one to four of 12.3 MP in one driver, all exposing at once. Clients: over TCP, each
+taking the whole picture.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+
+from benchmarks.contestants import OURS, on_sensors
+from benchmarks.figures import Figure
+from benchmarks.stage import FRAME_BYTES, Stage, stage
+from benchmarks.wire import Client
+
+EXPOSURE_S, MS = 0.3, 1000.0
+REGIONS = ((640, 480), (1280, 960), (2048, 1536), (4056, 3040), (5472, 3648))
+CAMERAS, CLIENTS = (1, 2, 4), (1, 4, 16)
+FOUR_COST = 4.2
+
+
+def run(rounds: int) -> list[Figure]:
+    """Processor time of driver, worker and server by size, cameras and clients."""
+    frames = max(3, rounds // 2)
+    return [*_sizes(frames), *_cameras(frames), *_clients(frames)]
+
+
+def _costs_ms(on_stage: Stage, take: Callable[[], None], frames: int) -> list[float]:
+    """Processor time of driver, workers and server for each of some frames."""
+    costs = []
+    for number in range(-1, frames):
+        before = on_stage.family.cpu_s()
+        take()
+        time.sleep(0.1)
+        after = on_stage.family.cpu_s()
+        if number >= 0:
+            kinds = ("driver", "worker", "server")
+            costs.append(MS * sum(after[kind] - before[kind] for kind in kinds))
+    return costs
+
+
+def _sizes(frames: int) -> list[Figure]:
+    figures, megabytes, medians = [], [], []
+    with stage(on_sensors(OURS, "imx283")) as on_stage:
+        client = on_stage.local
+        client.pictures(True)
+        for width, height in REGIONS:
+            client.new("Number", "CCD_FRAME", X=0, Y=0, WIDTH=width, HEIGHT=height)
+            client.set_of("CCD_FRAME", "Ok")
+            costs = _costs_ms(on_stage, partial(_take, on_stage), frames)
+            megabytes.append(2 * width * height / 1e6)
+            medians.append(statistics.median(costs))
+            what = f"processor time of a frame of {width * height / 1e6:.1f} MP"
+            figures.append(Figure(what, OURS.name, "ms", tuple(costs)))
+    line = statistics.linear_regression(megabytes, medians)
+    off = [
+        abs(cost - (line.intercept + line.slope * size)) / cost
+        for size, cost in zip(megabytes, medians, strict=True)
+    ]
+    note = f"{line.slope:.2f} ms a MB and {line.intercept:.1f} ms a frame"
+    what = "furthest of a size from the straight line"
+    return [*figures, Figure(what, OURS.name, "%", (100 * max(off),), 20, note=note)]
+
+
+def _take(on_stage: Stage) -> None:
+    on_stage.local.new("Number", "CCD_EXPOSURE", CCD_EXPOSURE_VALUE=EXPOSURE_S)
+    on_stage.local.picture().let_go()
+
+
+def _cameras(frames: int) -> list[Figure]:
+    figures, medians = [], []
+    for count in CAMERAS:
+        with stage(on_sensors(OURS, ",".join(["imx477"] * count))) as on_stage:
+            clients = [_of_camera(on_stage, number) for number in range(count)]
+            costs = _costs_ms(on_stage, partial(_take_all, clients), frames)
+            medians.append(statistics.median(costs))
+            what = f"processor time of a frame from each of {count} cameras at once"
+            figures.append(Figure(what, OURS.name, "ms", tuple(costs)))
+    ratio = medians[-1] / medians[0]
+    what = f"{CAMERAS[-1]} cameras, in the cost of one"
+    return [*figures, Figure(what, OURS.name, "", (ratio,), FOUR_COST)]
+
+
+def _of_camera(on_stage: Stage, number: int) -> Client:
+    """A local client of one of several cameras, connected."""
+    client = on_stage.local_client()
+    client.device = OURS.device if number == 0 else f"{OURS.device} {number + 1}"
+    client.send(f"<getProperties version='1.7' device='{client.device}'/>")
+    client.definition("CONNECTION")
+    if number:
+        client.new("Switch", "CONNECTION", CONNECT="On")
+        client.definition("PICAM_FRAME")
+    client.pictures(True)
+    return client
+
+
+def _take_all(clients: list[Client]) -> None:
+    for client in clients:
+        client.new("Number", "CCD_EXPOSURE", CCD_EXPOSURE_VALUE=EXPOSURE_S)
+    _read_all(clients)
+
+
+def _read_all(clients: list[Client]) -> list[float]:
+    """Reads a picture with each client, all at once; returns when each had the last byte."""
+    arrived: list[float] = []
+
+    def read(client: Client) -> None:
+        picture = client.picture(60)
+        picture.let_go()
+        arrived.append(picture.at)
+
+    readers = [threading.Thread(target=read, args=(client,)) for client in clients]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    return arrived
+
+
+def _clients(frames: int) -> list[Figure]:
+    figures = []
+    for count in CLIENTS:
+        with stage(OURS, "-m", "1024") as on_stage:
+            clients = [on_stage.tcp_client() for _ in range(count)]
+            for client in clients:
+                client.send(f"<getProperties version='1.7' device='{client.device}'/>")
+                client.pictures(True)
+                client.drain(0.1)
+            times: list[float] = []
+            take = partial(_take_everywhere, on_stage, clients, times)
+            costs = _costs_ms(on_stage, take, frames)
+        megabytes = FRAME_BYTES / 1e6
+        note = f"{statistics.median(costs) / count / megabytes:.2f} ms a MB and client"
+        what = f"{count} clients over TCP:"
+        figures.append(
+            Figure(f"{what} processor time of a frame", OURS.name, "ms", tuple(costs), note=note)
+        )
+        figures.append(
+            Figure(f"{what} completed to the last byte at the last", OURS.name, "ms", (*times[1:],))
+        )
+    return figures
+
+
+def _take_everywhere(on_stage: Stage, clients: list[Client], times_ms: list[float]) -> None:
+    """Takes a picture that all clients read; appends how long the last of them needed."""
+    on_stage.log()
+    on_stage.tcp.new("Number", "CCD_EXPOSURE", CCD_EXPOSURE_VALUE=EXPOSURE_S)
+    arrived = _read_all(clients)
+    entry = on_stage.delivered(min(arrived), EXPOSURE_S)
+    times_ms.append(MS * (max(arrived) - entry["completed_ns"] * 1e-9))
