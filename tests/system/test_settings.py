@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import pytest
