@@ -203,7 +203,7 @@ class FrameTaker:
         if take.left:
             self._go_on(take, got)
         else:
-            self._end(facts, take.settings.exposure_us)
+            self._end(take, facts)
 
     def _deliver(self, take: _Take, capture: Capture) -> None:
         request = take.request
@@ -264,9 +264,12 @@ class FrameTaker:
         self.tick()
         take.memory = self._reserve(take.request)
 
-    def _end(self, facts: ModeFacts, exposure_us: int) -> None:
+    def _end(self, take: _Take, facts: ModeFacts) -> None:
         self._take = None
-        if ways.stays_running(self._camera.sensor, facts, exposure_us):
+        runs_on = take.request.way is Way.FREE_RUNNING
+        if take.request.way is None:
+            runs_on = ways.stays_running(self._camera.sensor, facts, take.settings.exposure_us)
+        if runs_on:
             self._camera.forget()
             self._stop_at = time.monotonic() + IDLE_S
         else:

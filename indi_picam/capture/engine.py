@@ -6,6 +6,7 @@
     ARMING      the camera is told, nothing is exposed yet    EXPOSING, IDLE (abort, failure)
     EXPOSING    the shutter is open, or the frame is read     DELIVERING, IDLE (abort, failure)
     DELIVERING  the frame is made ready and handed over       EXPOSING (more to come), IDLE
+    MEASURING   frames that nobody waits for are taken        IDLE (end, or anything else is asked)
 
 A worker that dies, hangs or stalls is replaced; the frame it was taking is then taken again, once,
 if that still ends in good time, else the exposure is reported as failed. Knows no INDI and no FITS;
@@ -31,6 +32,7 @@ from indi_picam.camera.modes import (
     ModeFacts,
     Roi,
     SensorMode,
+    Way,
 )
 from indi_picam.camera.remote import Frame, RemoteCamera
 from indi_picam.capture.plan import ExposurePlan
@@ -54,10 +56,15 @@ class State(Enum):
     ARMING = "arming"
     EXPOSING = "exposing"
     DELIVERING = "delivering"
+    MEASURING = "measuring"
 
 
 class DeliveryFault(Exception):
     """A frame was taken and could not be made ready; the text is a sentence for the user."""
+
+
+class GaveWay(Exception):
+    """Frames that nobody waited for were ended for something else."""
 
 
 class Listener(Protocol[Ready]):
@@ -94,13 +101,15 @@ class Engine:
         self._mode: SensorMode | None = None
         self.state = State.CLOSED
         self.held = False
-        """Set by a batch, which needs the camera between its exposures too."""
+        """Set by what needs the camera between its exposures too: a batch, a calibration."""
+        self.choose_way: Callable[[FrameRequest], Way | None] = lambda request: None
+        """Asked how to take a single frame; None leaves it to the worker and its table."""
         camera.on_lost = self._lost
 
     @property
     def busy(self) -> bool:
         """Whether an exposure is under way or not yet handed over, or the engine is held."""
-        return self.held or self.state not in (State.CLOSED, State.IDLE)
+        return self.held or self.state not in (State.CLOSED, State.IDLE, State.MEASURING)
 
     async def connect(self, mode_name: str | None) -> tuple[CameraFacts, ModeFacts, FrameFacts]:
         """Opens the camera and proves it with one short frame.
@@ -134,6 +143,8 @@ class Engine:
 
     async def configure(self, mode: SensorMode) -> ModeFacts:
         """Changes the sensor mode; after a CameraFault the old one is set up again."""
+        if self.state is State.MEASURING:
+            await self.abort()
         await self._ready()
         try:
             facts = await self._camera.configure(mode)
@@ -147,6 +158,29 @@ class Engine:
         """Begins an exposure; the engine must be idle. All further news goes to the listener."""
         self.state = State.ARMING
         self._exposure = asyncio.create_task(self._expose(plan, listener), name="exposure")
+
+    async def measure(self, request: FrameRequest, take_up: Callable[[Frame], None]) -> None:
+        """Takes frames that nobody waits for; ``take_up`` owns their memory.
+
+        The engine must be idle. Raises CameraFault, and GaveWay when ``abort`` ended it.
+        """
+        self.state = State.MEASURING
+        self._exposure = task = asyncio.create_task(self._measure(request, take_up), name="measure")
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise GaveWay
+        self.state = State.IDLE
+        try:
+            task.result()
+        except CameraFault as fault:
+            if fault.retry:
+                self._replace()
+            raise
+
+    async def _measure(self, request: FrameRequest, take_up: Callable[[Frame], None]) -> None:
+        await self._ready()
+        async for frame in self._camera.take(request):
+            take_up(frame)
 
     async def abort(self) -> None:
         """Ends the running exposure, if any; nothing of it is told or delivered any more."""
@@ -228,6 +262,8 @@ class Engine:
             listener.exposure_began(plan, at_ns)
 
         request = dataclasses.replace(plan.request, count=self._left)
+        if request.count == 1 and request.way is None:
+            request = dataclasses.replace(request, way=self.choose_way(request))
         async for frame in self._camera.take(request, began):
             taken.put_nowait(frame)
             if taken.qsize() > 1 and free_memory() < os.fstat(frame.memory).st_size:
