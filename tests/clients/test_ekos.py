@@ -9,14 +9,19 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
+from indi_picam.camera.modes import CaptureFormat
 from tests.clients.conftest import Observatory
 from tests.clients.sequence import UPLOAD_BOTH, UPLOAD_CLIENT, UPLOAD_LOCAL, Job, write
-from tests.clients.truth import check_raw
+from tests.clients.truth import check_image, check_raw
 from tests.system.client import picture
 from tests.system.conftest import DEVICE, connect
 
 FULL = (0, 0, 1920, 1080)
 """Of an imx290, at which Ekos' own default of nothing at all would become a single pixel."""
+
+
+FORMATS = {"Raw": CaptureFormat.RAW, "Mono": CaptureFormat.MONO, "RGB": CaptureFormat.RGB}
+"""By their labels, which is how Ekos stores them."""
 
 
 def gain(value: float) -> dict[str, dict[str, float]]:
@@ -32,7 +37,11 @@ def begin(observatory: Observatory, jobs: Sequence[Job], tmp_path: Path) -> None
 
 def check(file: Path, job: Job, observatory: Observatory) -> None:
     """Holds a picture to the truth and to the job that it was taken for."""
-    header = check_raw(file, observatory.bench)
+    capture_format = FORMATS[job.format]
+    if capture_format is CaptureFormat.RAW:
+        header = check_raw(file, observatory.bench)
+    else:
+        header = check_image(file, observatory.bench, capture_format)
     x, y, width, height = job.frame or FULL
     size = (header["NAXIS1"], header["NAXIS2"])
     assert size == (width // job.binning, height // job.binning)
@@ -67,6 +76,14 @@ def check(file: Path, job: Job, observatory: Observatory) -> None:
                 Job("whole", 0.1, 1, FULL),
             ),
             id="frames and binning",
+        ),
+        pytest.param(
+            tuple(
+                Job(f"{turn} {label}", 1, 1, FULL, format=label, numbers=gain(10))
+                for turn in ("first", "second")
+                for label in FORMATS
+            ),
+            id="capture formats",
         ),
         pytest.param(
             tuple(Job(kind, 0.1, 1, FULL, type=kind) for kind in ("Light", "Dark", "Bias")),

@@ -13,8 +13,9 @@ import pytest
 from astropy.io import fits
 
 from indi_picam import clock
-from indi_picam.camera.modes import Roi
+from indi_picam.camera.modes import CaptureFormat, Roi
 from tests.camera.conftest import Bench, true_pixels
+from tests.camera.test_images import true_planes
 
 LATE_S = 1.0
 """The sensor hands a frame over before it writes its log: a small picture may arrive first."""
@@ -40,6 +41,20 @@ def check_raw(file: Path | BytesIO, bench: Bench) -> fits.Header:
         header["NAXIS2"] * binning,
     )
     np.testing.assert_array_equal(pixels, true_pixels(bench, logged, roi, binning, scaled=True))
+    return header
+
+
+def check_image(file: Path, bench: Bench, capture_format: CaptureFormat) -> fits.Header:
+    """Holds every pixel of a whole picture of the ISP to the truth; its header."""
+    with fits.open(file, checksum=True) as hdus:
+        hdus.verify("exception")
+        assert len(hdus) == 1
+        header: fits.Header = hdus[0].header
+        pixels = hdus[0].data
+    expected = true_planes(bench, exposed(header, bench), capture_format)
+    assert header["BITPIX"] == 8
+    assert "BAYERPAT" not in header
+    np.testing.assert_array_equal(pixels, expected if len(expected) > 1 else expected[0])
     return header
 
 
