@@ -40,7 +40,7 @@ test-all: venv
 	$(BIN)/pytest --ignore=tests/clients
 
 test-clients: venv
-	@packaging/debian kstars xvfb dbus-daemon
+	@packaging/debian kstars xvfb dbus-daemon at-spi2-core
 	$(BIN)/pytest tests/clients
 
 test-versions: $(VERSIONS)
