@@ -9,15 +9,19 @@ from pathlib import Path
 
 from benchmarks import (
     answering,
+    compressing,
     ekos_sequence,
     growing,
     guard,
     guiding,
     hand_over,
+    memory,
     namespace,
     one_by_one,
     recovering,
     resting,
+    sequences,
+    small_machine,
     starting,
 )
 from benchmarks.figures import Figure, as_json, machine, table
@@ -27,13 +31,17 @@ Job = Callable[[int], list[Figure]]
 JOBS: dict[str, Job] = {
     "starting": starting.run,
     "hand_over": hand_over.run,
-    "ekos_sequence": ekos_sequence.run,
-    "recovering": recovering.run,
+    "memory": memory.run,
+    "sequences": sequences.run,
     "one_by_one": one_by_one.run,
     "guiding": guiding.run,
+    "recovering": recovering.run,
     "answering": answering.run,
     "resting": resting.run,
     "growing": growing.run,
+    "compressing": compressing.run,
+    "ekos_sequence": ekos_sequence.run,
+    "small_machine": small_machine.run,
 }
 """By name; each takes how often to repeat what is repeated."""
 SHORT: dict[str, Job] = {"guard": guard.run}

@@ -47,6 +47,8 @@ class Family:
     driver: int
     workers: tuple[int, ...]
     sensors: tuple[int, ...]
+    others: tuple[int, ...]
+    """Such as the one that compresses."""
 
     @classmethod
     def below(cls, server: int) -> Family:
@@ -59,7 +61,8 @@ class Family:
             below += front
         sensors = tuple(pid for pid in below if "indi_picam.simulator.sensor" in _module(pid))
         workers = tuple(pid for pid in below if "indi_picam.camera.worker" in _module(pid))
-        return cls(server, driver, workers, sensors)
+        others = tuple(pid for pid in below if pid not in workers + sensors)
+        return cls(server, driver, workers, sensors, others)
 
     def cpu_s(self) -> dict[str, float]:
         """Processor time so far of each kind of process."""
@@ -68,6 +71,7 @@ class Family:
             "driver": cpu_s(self.driver),
             "worker": sum(map(cpu_s, self.workers)),
             "sensor": sum(map(cpu_s, self.sensors)),
+            "others": sum(map(cpu_s, self.others)),
         }
 
 

@@ -1,8 +1,7 @@
-"""Memory of the driver and its worker, and what the driver uses when nothing happens.
+"""What the driver grows by with frames, and what it uses when nothing happens.
 
-The frames themselves lie in memfds, which no process maps; they are counted apart, and the
-camera's own buffers not at all. Growth over many frames is measured in a small mode, to have them
-in seconds: what could leak (messages, tasks, descriptors) does not depend on the size.
+Growth over many frames is measured in a small mode, to have them in seconds: what could leak
+(messages, tasks, descriptors) does not depend on the size.
 """
 
 from __future__ import annotations
@@ -12,15 +11,9 @@ import time
 
 from benchmarks.contestants import OURS, SMALL_MODE
 from benchmarks.figures import Figure
-from benchmarks.processes import (
-    cpu_s,
-    frames_in_memory_mb,
-    proportional_mb,
-    reset_peak,
-    resident_mb,
-)
+from benchmarks.processes import cpu_s, reset_peak, resident_mb
 from benchmarks.stage import Stage, stage
-from benchmarks.wire import Client, Message
+from benchmarks.wire import Client
 
 EXPOSURE_S, SMALL_EXPOSURE_S = 0.2, 0.01
 FRAMES, WARMING = 1000, 100
@@ -29,12 +22,12 @@ IDLE_S, IDLE_SENSOR_S = 20.0, 11.0
 
 
 def run(rounds: int) -> list[Figure]:
-    """Memory while frames are in flight, growth, and rest."""
+    """Growth, and rest."""
     with stage(OURS) as on_stage:
         on_stage.local.pictures(True)
         for _ in range(3):
             on_stage.expose(EXPOSURE_S, on_stage.local)
-        figures = [_growth_of_a_frame(on_stage, rounds), *_whole(on_stage, rounds)]
+        figures = [_growth_of_a_frame(on_stage, rounds)]
         figures += _growth_of_many(on_stage)
         figures.append(_rest(on_stage))
     return figures
@@ -48,36 +41,6 @@ def _growth_of_a_frame(on_stage: Stage, rounds: int) -> Figure:
         on_stage.expose(EXPOSURE_S, on_stage.local)
         grown.append(resident_mb(driver, "VmHWM") - before)
     return Figure("driver's growth with a 12.3 MP frame in flight", OURS.name, "MB", (*grown,), 5)
-
-
-def _whole(on_stage: Stage, rounds: int) -> list[Figure]:
-    """Looked at when the picture has just arrived and its descriptor is still held."""
-    both, frames = [], []
-    for _ in range(rounds):
-        picture = _picture_held(on_stage.local)
-        family = on_stage.family
-        processes = (family.driver, *family.workers)
-        both.append(sum(map(proportional_mb, processes)))
-        frames.append(frames_in_memory_mb((*processes, os.getpid())))
-        picture.let_go()
-        on_stage.local.drain(0.05)
-    what = "proportional set size of driver and worker"
-    return [
-        Figure(f"{what} with a frame in flight", OURS.name, "MB", tuple(both), note="without it"),
-        Figure("frames in memory then", OURS.name, "MB", tuple(frames)),
-        Figure(
-            f"{what}, and the frame",
-            OURS.name,
-            "MB",
-            tuple(a + b for a, b in zip(both, frames, strict=True)),
-            110,
-        ),
-    ]
-
-
-def _picture_held(client: Client) -> Message:
-    client.new("Number", "CCD_EXPOSURE", CCD_EXPOSURE_VALUE=EXPOSURE_S)
-    return client.picture()
 
 
 def _growth_of_many(on_stage: Stage) -> list[Figure]:

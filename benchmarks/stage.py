@@ -12,12 +12,14 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,21 +152,33 @@ class Stage:
             client.close()
         if self.process.poll() is not None:
             return
-        driver = os.pidfd_open(self.family.driver)
+        family = self.family
+        left = [os.pidfd_open(pid) for pid in (family.driver, *family.sensors)]
         self.process.terminate()
-        self.process.wait(10)
-        _wait_for_end(driver)
+        end(self.process)
+        for pidfd in left:
+            _end_process(pidfd)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Waits for the end of a process that has been told to, and kills it if there is none."""
+    try:
+        process.wait(3)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _end_process(pidfd: int) -> None:
+    """The same for one that is not our child: indi-pylibcamera outlives its server."""
+    if not select.select([pidfd], [], [], 3)[0]:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        select.select([pidfd], [], [], 3)
+    os.close(pidfd)
 
 
 def _unix_path(port: int) -> str:
     return f"indi_picam-benchmark-{port}"
-
-
-def _wait_for_end(pidfd: int) -> None:
-    import select
-
-    select.select([pidfd], [], [], 10)
-    os.close(pidfd)
 
 
 def environment(home: Path, contestant: Contestant) -> dict[str, str]:
@@ -177,8 +191,11 @@ def environment(home: Path, contestant: Contestant) -> dict[str, str]:
 
 
 @contextmanager
-def stage(contestant: Contestant, *options: str) -> Iterator[Stage]:
-    """Puts a contestant on stage, connected and ready; ``options`` are indiserver's."""
+def stage(contestant: Contestant, *options: str, inside: Sequence[str] = ()) -> Iterator[Stage]:
+    """Puts a contestant on stage, connected and ready.
+
+    ``options`` are indiserver's; ``inside`` is a command that the server's is appended to.
+    """
     port = next(PORTS)
     with tempfile.TemporaryDirectory(prefix="indi_picam-benchmark-") as folder:
         home = Path(folder)
@@ -190,7 +207,7 @@ def stage(contestant: Contestant, *options: str) -> Iterator[Stage]:
         command = [str(server), "-r", "0", "-p", str(port), "-u", _unix_path(port), *options]
         with (home / "indiserver.log").open("wb") as output:
             process = subprocess.Popen(
-                [*command, str(launcher)],
+                [*inside, *command, str(launcher)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -7,61 +7,53 @@ driver is still busy importing; the test frame is part of it.
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.contestants import OURS
+from benchmarks.contestants import OURS, PEER, REFERENCE, peer_is_there
 from benchmarks.figures import Figure
-from benchmarks.stage import environment
+from benchmarks.stage import Contestant, end, environment
 from benchmarks.wire import Client
-
-REFERENCE_PROGRAM = "/usr/bin/indi_simulator_ccd"
 
 
 def run(rounds: int) -> list[Figure]:
     """Both figures; the first start, with cold caches perhaps, does not count."""
-    defined, ready, reference = [], [], []
+    others = [REFERENCE, *([PEER] if peer_is_there() else [])]
+    defined: dict[str, list[float]] = {each.name: [] for each in (*others, OURS)}
+    ready: dict[str, list[float]] = {each.name: [] for each in (*others, OURS)}
     for number in range(rounds + 1):
-        first, connected = _start_and_connect()
-        other = _start_to_definition(REFERENCE_PROGRAM, "CCD Simulator")
-        if number:
-            defined.append(first)
-            ready.append(connected)
-            reference.append(other)
-    what = "start of the driver to first definition"
-    return [
-        Figure(what, "indi_simulator_ccd", "s", tuple(reference)),
-        Figure(what, OURS.name, "s", tuple(defined), 0.3),
-        Figure("CONNECT to Ok, with its test frame", OURS.name, "s", tuple(ready), 1.0),
-    ]
+        for each in (*others, OURS):
+            first, connected = _start_and_connect(each)
+            if number:
+                defined[each.name].append(first)
+                ready[each.name].append(connected)
+    figures = []
+    for what, values, limit in (
+        ("start of the driver to first definition", defined, 0.3),
+        ("CONNECT to Ok, with a test frame if there is one", ready, 1.0),
+    ):
+        for name, seconds in values.items():
+            limit_or_none = limit if name == OURS.name else None
+            figures.append(Figure(what, name, "s", tuple(seconds), limit_or_none))
+    return figures
 
 
-def _start_and_connect() -> tuple[float, float]:
+def _start_and_connect(contestant: Contestant) -> tuple[float, float]:
     with tempfile.TemporaryDirectory(prefix="indi_picam-benchmark-") as folder:
-        surroundings = environment(Path(folder), OURS)
+        surroundings = environment(Path(folder), contestant)
         began = time.monotonic()
-        driver, client = _start(OURS.command, OURS.device, surroundings)
-        client.send("<getProperties version='1.7'/>")
+        driver, client = _start(contestant.command, contestant.device, surroundings)
+        client.send("<getProperties version='1.7'/>\n")
         first = client.wait(lambda m: m.tag.startswith("def")).at - began
+        client.drain(0.02)
         asked = client.new("Switch", "CONNECTION", CONNECT="On")
         connected = client.set_of("CONNECTION", "Ok").at - asked
         client.close()
-        driver.wait(10)
+        end(driver)
     return first, connected
-
-
-def _start_to_definition(command: str, device: str) -> float:
-    began = time.monotonic()
-    driver, client = _start(command, device, dict(os.environ))
-    client.send("<getProperties version='1.7'/>")
-    first = client.wait(lambda m: m.tag.startswith("def")).at - began
-    client.close()
-    driver.wait(10)
-    return first
 
 
 def _start(

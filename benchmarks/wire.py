@@ -100,7 +100,9 @@ class Client:
             f"<one{kind} name='{key}'>{value}</one{kind}>" for key, value in values.items()
         )
         at = time.monotonic()
-        self.send(f"<new{kind}Vector device='{self.device}' name='{name}'>{ones}</new{kind}Vector>")
+        self.send(
+            f"<new{kind}Vector device='{self.device}' name='{name}'>{ones}</new{kind}Vector>\n"
+        )
         return at
 
     def pictures(self, wanted: bool) -> None:

@@ -1,0 +1,48 @@
+"""Pictures compressed (CCD_COMPRESSION) and plain: when, how large, and at what cost."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.contestants import OURS
+from benchmarks.figures import Figure
+from benchmarks.stage import Stage, stage
+
+EXPOSURE_S, MS = 0.2, 1000.0
+
+
+def run(rounds: int) -> list[Figure]:
+    """Both ways in turn, over TCP; the compressing process is counted with the driver."""
+    took: dict[str, list[float]] = {"plain": [], "compressed": []}
+    cost: dict[str, list[float]] = {"plain": [], "compressed": []}
+    size: dict[str, list[float]] = {"plain": [], "compressed": []}
+    with stage(OURS) as on_stage:
+        on_stage.tcp.pictures(True)
+        for number in range(max(3, rounds // 2) + 1):
+            for way in took:
+                values = _one(on_stage, way == "compressed")
+                if number:
+                    for kept, value in zip((took, cost, size), values, strict=True):
+                        kept[way].append(value)
+    return [
+        Figure(f"{way}: {what}", OURS.name, unit, tuple(values[way]))
+        for what, unit, values in (
+            ("end of exposure to last byte, TCP", "ms", took),
+            ("processor time of a frame, server left out", "ms", cost),
+            ("on the wire", "MB", size),
+        )
+        for way in took
+    ]
+
+
+def _one(on_stage: Stage, compressed: bool) -> tuple[float, float, float]:
+    client = on_stage.tcp
+    switch = "INDI_ENABLED" if compressed else "INDI_DISABLED"
+    client.new("Switch", "CCD_COMPRESSION", **{switch: "On"})
+    client.set_of("CCD_COMPRESSION", "Ok")
+    before = on_stage.family.cpu_s()
+    shot = on_stage.expose(EXPOSURE_S, client)
+    time.sleep(0.1)
+    after = on_stage.family.cpu_s()
+    used = sum(after[kind] - before[kind] for kind in ("driver", "worker", "others"))
+    return MS * (shot.picture.at - shot.over_at), MS * used, shot.picture.length / 1e6
