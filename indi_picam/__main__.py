@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from indi_picam.ccd.camera_device import DriverFacts
+from indi_picam.ccd.identity import DriverFacts
 from indi_picam.driver import DriverSettings, run
 from indi_picam.indi.link import take_stdio
 

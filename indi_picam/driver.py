@@ -20,7 +20,8 @@ from pathlib import Path
 from indi_picam import fits, pointing
 from indi_picam.camera.modes import CameraFault, CameraId
 from indi_picam.camera.remote import list_cameras
-from indi_picam.ccd.camera_device import CameraDevice, DriverFacts
+from indi_picam.ccd.camera_device import CameraDevice
+from indi_picam.ccd.identity import DriverFacts
 from indi_picam.indi.journal import note
 from indi_picam.indi.link import Link
 
@@ -47,14 +48,14 @@ async def run(settings: DriverSettings, read_fd: int, write_fd: int) -> None:
     if not link.attaches:
         link.pacing.rate_mb_s = PIPE_RATE_MB_S
     devices = [
-        CameraDevice(name, camera_id, settings.driver, link)
-        for name, camera_id in await _named_cameras(settings)
+        CameraDevice(name, camera, settings.driver, link)
+        for name, camera in await _named_cameras(settings)
     ]
     # After the definitions: importing astropy takes 0.3 to 2 s.
     preparing = asyncio.create_task(asyncio.to_thread(_prepare))
     async for message in link:
         for device in devices:
-            await device.indi.receive(message)
+            await device.receive(message)
     await asyncio.gather(preparing, *(device.close() for device in devices))
 
 
@@ -63,8 +64,8 @@ def _prepare() -> None:
     pointing.prepare()
 
 
-async def _named_cameras(settings: DriverSettings) -> list[tuple[str, str]]:
-    """A device name and a libcamera Id for each camera; one without an Id if there is none."""
+async def _named_cameras(settings: DriverSettings) -> list[tuple[str, CameraId]]:
+    """A device name for each camera; for one without Id and model if there is none."""
     try:
         cameras: Sequence[CameraId] = await list_cameras(module_path=settings.driver.module_path)
     except CameraFault as fault:
@@ -73,7 +74,8 @@ async def _named_cameras(settings: DriverSettings) -> list[tuple[str, str]]:
     if settings.only_camera:
         cameras = [camera for camera in cameras if camera.id == settings.only_camera]
     if not cameras:
-        return [(settings.first_name or settings.driver.name, settings.only_camera or "")]
+        unknown = CameraId(settings.only_camera or "", "")
+        return [(settings.first_name or settings.driver.name, unknown)]
     remembered = _remembered_names(settings.names_file)
     names = device_names(cameras, settings, remembered)
     if names.items() - remembered.items():
@@ -81,7 +83,7 @@ async def _named_cameras(settings: DriverSettings) -> list[tuple[str, str]]:
     shown = dict(names)
     if settings.first_name:
         shown[cameras[0].id] = settings.first_name
-    return [(shown[camera.id], camera.id) for camera in cameras]
+    return [(shown[camera.id], camera) for camera in cameras]
 
 
 def device_names(

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from indi_picam import clock
-from indi_picam.camera.modes import FrameFacts, FrameRequest, ModeFacts
+from indi_picam.camera.modes import CaptureFormat, FrameFacts, FrameRequest, ModeFacts
 
 BLOCK = 2880
 """Length of a FITS block in bytes (FITS 4.0, section 3.1)."""
@@ -68,7 +68,8 @@ def file_bytes(request: FrameRequest) -> int:
     """How large the file of a frame will be, unless its header outgrows the room."""
     roi = request.roi
     pixels = (roi.width // request.bin_x) * (roi.height // request.bin_y)
-    return request.header_room + -(-2 * pixels // BLOCK) * BLOCK
+    data = pixels * request.format.planes * request.format.bits // 8
+    return request.header_room + -(-data // BLOCK) * BLOCK
 
 
 def nominal_exposure_s(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) -> float:
@@ -86,7 +87,9 @@ def exposure_cards(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) ->
     readout_utc_ns = clock.utc_ns(facts.sensor_timestamp_ns)
     start_ns = readout_utc_ns - facts.exposure_us * 1000
     bin_x, bin_y = request.bin_x, request.bin_y
-    cell = bin_x * bin_y
+    raw = facts.format is CaptureFormat.RAW
+    cell = bin_x * bin_y if raw else 1  # the ISP's pixels are averaged
+    binned = "summed" if raw else "averaged"
     nominal_s = nominal_exposure_s(request, facts, mode)
     size_x, size_y = mode.pixel_size_um
     return [
@@ -100,12 +103,16 @@ def exposure_cards(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) ->
         Card("GAIN", round(facts.gain, 3), "analogue gain the sensor reported"),
         Card("GAINASKD", round(request.gain, 3), "analogue gain asked for"),
         Card("ISO", round(100 * facts.gain), "100 x analogue gain"),
-        Card("DIGIGAIN", round(facts.digital_gain, 4), "digital gain, not applied to raw pixels"),
+        Card(
+            "DIGIGAIN",
+            round(facts.digital_gain, 4),
+            "digital gain" + (", not applied to raw pixels" if raw else ", applied"),
+        ),
         Card("CCD-TEMP", facts.temperature_c, "[C] temperature of the sensor"),
         Card("PIXSIZE1", size_x or None, "[um] pixel width, unbinned"),
         Card("PIXSIZE2", size_y or None, "[um] pixel height, unbinned"),
-        Card("XBINNING", bin_x, "pixels summed horizontally"),
-        Card("YBINNING", bin_y, "pixels summed vertically"),
+        Card("XBINNING", bin_x, f"pixels {binned} horizontally"),
+        Card("YBINNING", bin_y, f"pixels {binned} vertically"),
         Card("XPIXSZ", size_x * bin_x or None, "[um] pixel width, binned"),
         Card("YPIXSZ", size_y * bin_y or None, "[um] pixel height, binned"),
         Card("XORGSUBF", request.roi.x, "[pixel] left edge in the mode, unbinned"),
@@ -120,7 +127,12 @@ def exposure_cards(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) ->
         Card("SENSMODE", mode.mode.name, "sensor mode: width x height _ bits"),
         Card("RAWFMT", mode.raw_format, "raw format libcamera granted"),
         Card("ROWORDER", "TOP-DOWN", "first row is the top of the sensor"),
+        Card("HFLIP", request.orientation.hflip, "mirrored left to right"),
+        Card("VFLIP", request.orientation.vflip, "mirrored top to bottom"),
         *_bayer_cards(facts),
+        *_format_cards(facts),
+        Card("DPC", facts.corrects_defects, "sensor corrects defective pixels by itself"),
+        Card("LENSPOS", facts.lens_position, "[dioptre] position of the lens, 0 is infinity"),
         Card("TAKENBY", facts.way.value, "how the frame was taken"),
         Card("SKIPPED", facts.skipped, "frames of the sensor not accepted before"),
     ]
@@ -133,6 +145,16 @@ def _bayer_cards(facts: FrameFacts) -> list[Card]:
         Card("BAYERPAT", facts.bayer_pattern, "colours of the first 2x2 pixels, top down"),
         Card("XBAYROFF", 0, "BAYERPAT begins at the first pixel"),
         Card("YBAYROFF", 0, "BAYERPAT begins at the first pixel"),
+    ]
+
+
+def _format_cards(facts: FrameFacts) -> list[Card]:
+    red, blue = facts.colour_gains or (None, None)
+    return [
+        Card("CAPFMT", facts.format.value.upper(), "capture format: RAW, or MONO, RGB of the ISP"),
+        Card("WBRED", red, "gain of red that the ISP applied"),
+        Card("WBBLUE", blue, "gain of blue that the ISP applied"),
+        Card("COLTEMP", facts.colour_temperature_k, "[K] colour temperature the ISP assumed"),
     ]
 
 
@@ -216,14 +238,16 @@ def finish(memory: int, facts: FrameFacts, cards: Iterable[Card]) -> FitsFile:
 
 
 def _structure(facts: FrameFacts) -> list[Card]:
+    raw, planes = facts.format is CaptureFormat.RAW, facts.format.planes
     return [
         Card("SIMPLE", True, "conforms to FITS"),
-        Card("BITPIX", 16, "16 bit integers"),
-        Card("NAXIS", 2),
+        Card("BITPIX", facts.format.bits, f"{facts.format.bits} bit integers"),
+        Card("NAXIS", 2 if planes == 1 else 3),
         Card("NAXIS1", facts.width, "[pixel] width"),
         Card("NAXIS2", facts.height, "[pixel] height"),
-        Card("BZERO", 32768, "values are unsigned"),
-        Card("BSCALE", 1),
+        Card("NAXIS3", planes if planes > 1 else None, "red, green, blue"),
+        Card("BZERO", 32768 if raw else None, "values are unsigned"),
+        Card("BSCALE", 1 if raw else None),
     ]
 
 

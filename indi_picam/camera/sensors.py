@@ -32,6 +32,8 @@ class Sensor:
     start_silence_s: float = 3.0
     """Real time that a start may take before the worker counts as hung."""
     has_temperature: bool = False
+    has_lens: bool = False
+    """Whether its modules usually have a lens that moves (clients see it before it is opened)."""
     pixel_size_um: float = 0.0
     """For drivers that do not report UnitCellSize."""
     exposure_max_us: int = INT32_MAX
@@ -65,8 +67,8 @@ SENSORS = {
     "imx500": Sensor(
         has_temperature=True, gain_codes=1024, pixel_size_um=1.55, start_silence_s=30.0
     ),
-    "imx708": Sensor(has_temperature=True, gain_codes=1024, pixel_size_um=1.4),
-    "imx519": Sensor(gain_codes=1024, pixel_size_um=1.22),
+    "imx708": Sensor(has_temperature=True, has_lens=True, gain_codes=1024, pixel_size_um=1.4),
+    "imx519": Sensor(has_lens=True, gain_codes=1024, pixel_size_um=1.22),
     "imx296": Sensor(gain_step_db=0.1, pixel_size_um=3.45, exposure_max_us=15_534_000),
     "imx290": _IMX290,
     "imx327": _IMX290,

@@ -2,8 +2,9 @@
 
 The values are stored at the low end of the word: those of a 12-bit sensor are shifted up to 16 bits
 in the frame, and Rice then needs 14.6 MB where it needs 8.4 MB without the four empty bits (12.3 MP
-star field). BSCALE in the header gives every reader the same values back. Run as ``python -m
-indi_picam.capture.compressing <fd>`` by :class:`Compressor`; memfds in, memfds out.
+star field). BSCALE in the header gives every reader the same values back. Bytes stay as they are.
+Run as ``python -m indi_picam.capture.compressing <fd>`` by :class:`Compressor`; memfds in, memfds
+out.
 """
 
 from __future__ import annotations
@@ -77,17 +78,27 @@ def compressed(memory: int) -> int:
 
     with fits.open(f"/proc/self/fd/{memory}", do_not_scale_image_data=True, memmap=True) as hdus:
         header: Any = hdus[0].header
-        values = hdus[0].data.astype(np.int16).view(np.uint16) ^ 0x8000
+        data = hdus[0].data
+        for keyword in ("CHECKSUM", "DATASUM", "BZERO", "BSCALE"):
+            header.remove(keyword, ignore_missing=True)
+        if data.dtype == np.uint8:
+            return _written(fits.CompImageHDU(data.copy(), header, compression_type="RICE_1"))
+        values = data.astype(np.int16).view(np.uint16) ^ 0x8000
     used = int(np.bitwise_or.reduce(values, axis=None)) or 1
     empty_bits = (used & -used).bit_length() - 1
     values >>= empty_bits
-    for keyword in ("CHECKSUM", "DATASUM", "BZERO", "BSCALE"):
-        header.remove(keyword, ignore_missing=True)
     stored = values.view(np.int16) if empty_bits else values
     image = fits.CompImageHDU(stored, header, compression_type="RICE_1")
     if empty_bits:
         image.header["BSCALE"] = (1 << empty_bits, "values were shifted up to 16 bits")
         image.header["BZERO"] = 0
+    return _written(image)
+
+
+def _written(image: Any) -> int:
+    """A memory with the file of one compressed image."""
+    from astropy.io import fits
+
     result = os.memfd_create("compressed", os.MFD_CLOEXEC)
     with open(result, "wb", closefd=False) as file:
         fits.HDUList([fits.PrimaryHDU(), image]).writeto(file, checksum=True)

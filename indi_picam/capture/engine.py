@@ -25,11 +25,13 @@ from typing import Any, Protocol, TypeVar
 
 from indi_picam import clock
 from indi_picam.camera.modes import (
+    UPRIGHT,
     CameraFacts,
     CameraFault,
     FrameFacts,
     FrameRequest,
     ModeFacts,
+    Orientation,
     Roi,
     SensorMode,
     Way,
@@ -99,6 +101,7 @@ class Engine:
         self._frame_asked_s = 0.0
         self._replacing: asyncio.Task[CameraFault | None] | None = None
         self._mode: SensorMode | None = None
+        self._orientation = UPRIGHT
         self.state = State.CLOSED
         self.held = False
         """Set by what needs the camera between its exposures too: a batch, a calibration."""
@@ -121,7 +124,7 @@ class Engine:
             camera = await self._camera.open()
             named = (mode for mode in camera.modes if mode.name == mode_name)
             self._mode = next(named, camera.modes[0])
-            mode = await self._camera.configure(self._mode)
+            mode = await self._camera.configure(self._mode, self._orientation)
             proof = await self._proof_frame(mode)
         except BaseException:
             await self._camera.close()
@@ -135,23 +138,24 @@ class Engine:
             exposure_us=max(mode.exposure_min_us, _PROOF_EXPOSURE_US),
             gain=mode.gain_min,
             roi=Roi(0, 0, 2, 2),
+            orientation=mode.orientation,
         )
         async for frame in self._camera.take(request):
             os.close(frame.memory)
             return frame.facts
         raise CameraFault("The camera gave no test frame: connect again.", retry=True)
 
-    async def configure(self, mode: SensorMode) -> ModeFacts:
-        """Changes the sensor mode; after a CameraFault the old one is set up again."""
+    async def configure(self, mode: SensorMode, orientation: Orientation) -> ModeFacts:
+        """Changes mode and orientation; after a CameraFault the old ones are set up again."""
         if self.state is State.MEASURING:
             await self.abort()
         await self._ready()
         try:
-            facts = await self._camera.configure(mode)
+            facts = await self._camera.configure(mode, orientation)
         except CameraFault as fault:
             self._lost(fault)
             raise
-        self._mode = mode
+        self._mode, self._orientation = mode, orientation
         return facts
 
     def start(self, plan: ExposurePlan, listener: Listener[Any]) -> None:
@@ -294,7 +298,7 @@ class Engine:
         await self._camera.close()
         try:
             await self._camera.open()
-            await self._camera.configure(self._mode)
+            await self._camera.configure(self._mode, self._orientation)
         except CameraFault as fault:
             await self._camera.close()
             self._on_trouble(str(fault))

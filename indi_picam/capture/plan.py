@@ -12,7 +12,14 @@ from enum import StrEnum
 from typing import Any
 
 from indi_picam.camera import messages
-from indi_picam.camera.modes import CameraFacts, FrameRequest, ModeFacts, Roi
+from indi_picam.camera.modes import (
+    CameraFacts,
+    CaptureFormat,
+    ControlValues,
+    FrameRequest,
+    ModeFacts,
+    Roi,
+)
 
 
 class FrameType(StrEnum):
@@ -35,6 +42,9 @@ class ExposureSettings:
     gain: float
     scale_to_16_bit: bool
     frame_type: FrameType
+    format: CaptureFormat = CaptureFormat.RAW
+    controls: ControlValues = ()
+    """For the lens, and for the ISP when it makes the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,9 @@ def plan_exposure(
         bin_y=settings.bin_y,
         scale_to_16_bit=settings.scale_to_16_bit,
         header_room=header_room,
+        format=settings.format,
+        orientation=mode.orientation,
+        controls=settings.controls,
     )
     return ExposurePlan(request, mode, settings.frame_type)
 

@@ -12,45 +12,40 @@ Knows what a client sees and in which order; what each property does stands in i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from indi_picam import __version__, clock, fits
-from indi_picam.camera.modes import CameraFault, FrameFacts, ModeFacts
+from indi_picam.camera.modes import (
+    CameraFacts,
+    CameraFault,
+    CameraId,
+    CaptureFormat,
+    FrameFacts,
+    ModeFacts,
+)
 from indi_picam.camera.remote import RemoteCamera
+from indi_picam.camera.sensors import sensor_named
 from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan, ordered
+from indi_picam.ccd import image_controls
 from indi_picam.ccd.batches import Batches, BatchExchange
 from indi_picam.ccd.controls import Controls
 from indi_picam.ccd.exposing import Exchange, Exposing
+from indi_picam.ccd.focuser_device import FocuserDevice
 from indi_picam.ccd.general import General
 from indi_picam.ccd.heading import Heading
+from indi_picam.ccd.identity import CCD_INTERFACE, CONNECTION, DriverFacts, driver_info
+from indi_picam.ccd.image_controls import ImageControls
 from indi_picam.ccd.imaging import Imaging
 from indi_picam.ccd.saving import Saving
 from indi_picam.ccd.sending import FrameExchange, Sending
+from indi_picam.ccd.sensor_state import SensorState
 from indi_picam.ccd.snooped import Snooped
 from indi_picam.ccd.uploading import Uploading
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.link import Link
-from indi_picam.indi.vectors import (
-    Refused,
-    State,
-    Switch,
-    SwitchVector,
-    Text,
-    TextVector,
-)
-
-CCD_INTERFACE = 2
-"""The bit of DRIVER_INTERFACE that makes clients offer a device as a camera (INDI,
-BaseDevice::CCD_INTERFACE)."""
-
-CONNECTION = SwitchVector(
-    "CONNECTION",
-    "Connection",
-    "Main Control",
-    (Switch("CONNECT", "Connect"), Switch("DISCONNECT", "Disconnect", True)),
-)
+from indi_picam.indi.messages import Incoming
+from indi_picam.indi.vectors import Refused, State
 
 DEFINITION_ORDER = (
     "CCD_EXPOSURE",
@@ -77,7 +72,10 @@ DEFINITION_ORDER = (
     "CCD_GAIN",
     "PICAM_ISO",
     "PICAM_MODE",
+    "PICAM_FLIP",
     "PICAM_VALUES",
+    *image_controls.NAMES,
+    "PICAM_DEFECTS",
     "PICAM_ADC",
     "PICAM_FRAME",
     "BATCH_START",
@@ -101,44 +99,18 @@ ONLY_AT_TIMES = ("CCD_FILE_PATH",)
 """Shown by their groups when another setting asks for them."""
 
 
-@dataclass(frozen=True, slots=True)
-class DriverFacts:
-    """What all devices of a driver process have in common."""
-
-    name: str
-    executable: str
-    module_path: str | None
-    """Where workers find the ``libcamera`` module first; None: wherever Python finds it."""
-    simulator_path: str | None
-    """The same while SIMULATION is on; None where there is no such switch."""
-
-
-def driver_info(driver: DriverFacts) -> TextVector:
-    """DRIVER_INFO as INDI's DefaultDevice declares it; the interface makes clients see a camera."""
-    return TextVector(
-        "DRIVER_INFO",
-        "Driver Info",
-        "General Info",
-        (
-            Text("DRIVER_NAME", "Name", driver.name),
-            Text("DRIVER_EXEC", "Exec", driver.executable),
-            Text("DRIVER_VERSION", "Version", __version__.rpartition(".")[0]),
-            Text("DRIVER_INTERFACE", "Interface", str(CCD_INTERFACE)),
-        ),
-        perm="ro",
-    )
-
-
 class CameraDevice:
     """The INDI device of one camera."""
 
-    def __init__(self, name: str, camera_id: str, driver: DriverFacts, link: Link) -> None:
+    def __init__(self, name: str, camera: CameraId, driver: DriverFacts, link: Link) -> None:
         self.indi = Device(name, link.send)
-        self._camera_id = camera_id
+        self._camera_id = camera.id
         self._driver = driver
-        self._camera = RemoteCamera(camera_id, module_path=driver.module_path)
+        self._camera = RemoteCamera(camera.id, module_path=driver.module_path)
         self._connection = self.indi.add(CONNECTION, self._connect_or_not, from_start=True)
-        self.indi.add(driver_info(driver), from_start=True)
+        self.indi.add(driver_info(driver, CCD_INTERFACE), from_start=True)
+        has_lens = sensor_named(camera.model).has_lens
+        self._focuser = FocuserDevice(name, driver, link.send, from_start=has_lens)
         self._general = General(
             self.indi, driver.executable, may_simulate=driver.simulator_path is not None
         )
@@ -150,6 +122,8 @@ class CameraDevice:
         self._engine = Engine(self._camera, lambda trouble: self.indi.message(trouble, "WARNING"))
         self._sending = Sending(self.indi, link, self._uploading)
         self._imaging = Imaging(self.indi, self._engine, self._mode_changed)
+        self._image_controls = ImageControls(self.indi, lambda: self._imaging.format)
+        self._sensor_state = SensorState(self.indi)
         frames = FrameExchange(
             cards=self._cards, began=self._heading.exposure_began, taken=self._frame_taken
         )
@@ -182,6 +156,12 @@ class CameraDevice:
         self._general.restored()
         self._snooped.follow()
 
+    async def receive(self, message: Incoming) -> None:
+        """Takes one message of the server, for the camera or for its lens."""
+        await self.indi.receive(message)
+        if self._focuser.shown:
+            await self._focuser.indi.receive(message)
+
     async def close(self) -> None:
         """Ends the worker and frees the camera; what is in the store stays there."""
         await self._batches.close()
@@ -203,6 +183,7 @@ class CameraDevice:
         # Slow cameras take seconds: clients shall see that something happens (Ekos gives up after
         # 10 s).
         self.indi.set(self._connection, state=State.BUSY)
+        self._focuser.camera_opens()
         if self._general.simulates:
             self._camera.turn_to("", self._driver.simulator_path)
         else:
@@ -210,24 +191,33 @@ class CameraDevice:
         try:
             camera, mode, proof = await self._engine.connect(self._mode_name)
         except CameraFault as fault:
+            self._focuser.camera_gone()
             return Answer(State.ALERT, {"DISCONNECT": True}, str(fault))
         self._imaging.connected(camera, mode)
+        has_isp_formats = self._imaging.has_isp_formats
+        self._image_controls.connected(camera, has_isp_formats=has_isp_formats)
+        self._sensor_state.connected(camera)
         self._mode_changed(mode)
         await self._batches.connected()
-        return Answer(then=lambda: self._show_all(proof))
+        return Answer(then=lambda: self._show_all(camera, proof))
 
-    def _show_all(self, proof: FrameFacts) -> None:
+    def _show_all(self, camera: CameraFacts, proof: FrameFacts) -> None:
         self._imaging.frame_taken(proof)
         self._controls.frame_taken(proof)
         shown = (name for name in DEFINITION_ORDER if self._is_shown(name, proof))
         self.indi.define(*(self.indi[name] for name in shown))
         self._uploading.connected()
+        self._focuser.camera_opened(camera)
 
     def _is_shown(self, name: str, proof: FrameFacts) -> bool:
         if name == "CCD_CFA":
             return self._imaging.is_mosaic
         if name == "CCD_ROTATION":
             return self._snooped.shows_rotation
+        if name in image_controls.NAMES:
+            return name in self._image_controls.shown
+        if name == "PICAM_DEFECTS":
+            return self._sensor_state.shown
         return name != "CCD_TEMPERATURE" or proof.temperature_c is not None
 
     async def _disconnect(self) -> Answer:
@@ -239,13 +229,16 @@ class CameraDevice:
 
     def _hide_all(self) -> None:
         names = (*DEFINITION_ORDER, *ONLY_AT_TIMES)
-        self.indi.delete(*(self.indi[name] for name in names))
+        self.indi.delete(*(self.indi[name] for name in names if self.indi.shows(name)))
+        self._focuser.camera_gone()
 
     # -- what the groups need of each other --------------------------------------------------------
 
     def _plan(self, exposure_s: float) -> ExposurePlan:
         self._batches.refuse_while_running()
-        plan = self._imaging.plan(exposure_s, self._controls.gain)
+        by_isp = self._imaging.format is not CaptureFormat.RAW
+        controls = self._focuser.told + (self._image_controls.told if by_isp else ())
+        plan = self._imaging.plan(exposure_s, self._controls.gain, controls)
         self._heading.exposure_began(clock.monotonic_ns())
         return plan
 
@@ -253,10 +246,10 @@ class CameraDevice:
         """The order of an earlier batch, as :meth:`ExposurePlan.order` wrote it."""
         try:
             request, frame_type = ordered(order)
-            mode = await self._engine.configure(request.mode)
+            mode = await self._engine.configure(request.mode, request.orientation)
         except (CameraFault, ValueError) as fault:
             raise Refused(str(fault)) from None
-        if mode.mode.name != self._mode_name:
+        if (mode.mode.name, mode.orientation) != (self._mode_name, self._imaging.orientation):
             self._mode_changed(mode)
         return ExposurePlan(request, mode, frame_type)
 
@@ -269,6 +262,7 @@ class CameraDevice:
     def _frame_taken(self, facts: FrameFacts) -> None:
         self._imaging.frame_taken(facts)
         self._controls.frame_taken(facts)
+        self._sensor_state.frame_taken(facts)
         if self._is_connected and facts.temperature_c is not None:
             self.indi.define(self.indi["CCD_TEMPERATURE"])
 
@@ -278,6 +272,8 @@ class CameraDevice:
             fits.Card("FRAME", plan.frame_type.value, "type of frame"),
             fits.Card("IMAGETYP", f"{plan.frame_type.value} Frame", "type of frame"),
             *fits.exposure_cards(plan.request, facts, plan.mode),
+            *image_controls.cards(plan.request),
+            *self._focuser.cards(facts),
             fits.Card("SWCREATE", f"indi_picam {__version__}", "software"),
             *self._heading.cards(plan, facts),
         ]

@@ -1,4 +1,10 @@
-"""The picture as clients set it: frame, binning, sensor mode, pixel values, type.
+"""The picture as clients set it: frame, binning, sensor mode, format, mirrors, pixel values, type.
+
+    format       pixels                       CCD_BITSPERPIXEL   CCD_CFA
+    Raw          of the sensor, a mosaic      16                 defined
+    Mono         of a mono sensor, raw        16                 deleted
+    ..           the ISP's luminance          8                  deleted
+    RGB          the ISP's colours            8                  deleted
 
 The properties hold the settings; an exposure reads them once when it starts
 (:meth:`Imaging.settings`), so a change never touches a running one. Sizes are unbinned pixels of
@@ -9,7 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from indi_picam.camera.modes import CameraFacts, CameraFault, FrameFacts, ModeFacts, Roi
+from indi_picam.camera.modes import (
+    CameraFacts,
+    CameraFault,
+    CaptureFormat,
+    ControlValues,
+    FrameFacts,
+    ModeFacts,
+    Orientation,
+    Roi,
+    SensorMode,
+)
 from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan, ExposureSettings, FrameType, plan_exposure
 from indi_picam.fits import HEADER_ROOM
@@ -18,6 +34,7 @@ from indi_picam.indi.vectors import (
     Number,
     NumberVector,
     Refused,
+    Rule,
     State,
     Switch,
     SwitchVector,
@@ -100,6 +117,13 @@ VALUES = SwitchVector(
         Switch("ADC", "As the ADC gave them"),
     ),
 )
+FLIP = SwitchVector(
+    "PICAM_FLIP",
+    "Mirror",
+    IMAGE_SETTINGS,
+    (Switch("HORIZONTAL", "Left to right"), Switch("VERTICAL", "Top to bottom")),
+    rule=Rule.ANY_OF_MANY,
+)
 ADC = NumberVector(
     "PICAM_ADC",
     "ADC",
@@ -129,12 +153,21 @@ def mode_vector(camera: CameraFacts, selected: str) -> SwitchVector:
     return SwitchVector("PICAM_MODE", "Sensor mode", IMAGE_SETTINGS, tuple(switches))
 
 
-def format_vector(mode: ModeFacts) -> SwitchVector:
-    """What the pixels are: a mosaic of colours, or plain brightness from a mono sensor."""
-    raw = (
-        Switch("INDI_RAW", "Raw", True) if mode.bayer_pattern else Switch("INDI_MONO", "Mono", True)
-    )
-    return SwitchVector("CCD_CAPTURE_FORMAT", "Format", IMAGE_SETTINGS, (raw,))
+LABELS = {"INDI_RAW": "Raw", "INDI_MONO": "Mono", "INDI_RGB": "RGB"}
+"""Clients store formats by label (KStars)."""
+COLOUR_FORMATS = {
+    "INDI_RAW": CaptureFormat.RAW,
+    "INDI_MONO": CaptureFormat.MONO,
+    "INDI_RGB": CaptureFormat.RGB,
+}
+MONO_FORMATS = {"INDI_MONO": CaptureFormat.RAW}
+"""What a mono sensor gives is monochrome already, and with more bits than the ISP's."""
+
+
+def format_vector(formats: Mapping[str, CaptureFormat], selected: str) -> SwitchVector:
+    """What the pixels can be."""
+    switches = (Switch(name, LABELS[name], name == selected) for name in formats)
+    return SwitchVector("CCD_CAPTURE_FORMAT", "Format", IMAGE_SETTINGS, tuple(switches))
 
 
 class Imaging:
@@ -156,6 +189,11 @@ class Imaging:
         self._frame_type = device.add(FRAME_TYPE)
         self._info = device.add(INFO)
         self._cfa = device.add(CFA, self._set_cfa)
+        self._flip = device.add(FLIP, self._set_flip)
+        self._formats: Mapping[str, CaptureFormat] = COLOUR_FORMATS
+        self._format = device.add(format_vector(self._formats, "INDI_RAW"))
+        self._black_16: float | None = None
+        """The sensor's black level on a scale of 16 bits, once a frame has told it."""
         self._values = device.add(VALUES, self._set_values)
         self._adc = device.add(ADC)
 
@@ -163,7 +201,11 @@ class Imaging:
         """Takes over what the opened camera is: its modes and its kind of pixels as switches."""
         self._camera = camera
         self._device.add(mode_vector(camera, mode.mode.name), self._set_mode)
-        self._device.add(format_vector(mode))
+        self._formats = COLOUR_FORMATS if mode.bayer_pattern else MONO_FORMATS
+        selected = self._format.selected
+        if selected not in self._formats:
+            selected = next(iter(self._formats))
+        self._format = self._device.add(format_vector(self._formats, selected), self._set_format)
 
     def mode_changed(self, mode: ModeFacts) -> None:
         """Tells the geometry of a mode: the whole frame with its limits, pixel sizes, colours."""
@@ -188,18 +230,43 @@ class Imaging:
                 "CCD_PIXEL_SIZE": size_x,
                 "CCD_PIXEL_SIZE_X": size_x,
                 "CCD_PIXEL_SIZE_Y": size_y,
+                "CCD_BITSPERPIXEL": self.format.bits,
             },
         )
+        self._turned(mode)
+        self._show_levels()
+
+    def _turned(self, mode: ModeFacts) -> None:
+        """Tells how a mode is mirrored and where its colours lie then."""
+        self._mode = mode
+        turned = {"HORIZONTAL": mode.orientation.hflip, "VERTICAL": mode.orientation.vflip}
+        if turned != self._flip.values:
+            self._device.set(self._flip, turned)
         if mode.bayer_pattern:
             offsets = {"CFA_OFFSET_X": "0", "CFA_OFFSET_Y": "0"}
             self._device.set(self._cfa, {**offsets, "CFA_TYPE": mode.bayer_pattern})
 
     @property
+    def format(self) -> CaptureFormat:
+        """What the pixels of the next frame are to be."""
+        return self._formats[self._format.selected or next(iter(self._formats))]
+
+    @property
+    def orientation(self) -> Orientation:
+        """How the next frame is to be mirrored."""
+        return Orientation(self._flip["HORIZONTAL"], self._flip["VERTICAL"])
+
+    @property
+    def has_isp_formats(self) -> bool:
+        """Whether there are formats that the ISP makes."""
+        return self._formats is COLOUR_FORMATS
+
+    @property
     def is_mosaic(self) -> bool:
         """Whether the pixels lie under a colour filter array, so that CCD_CFA is to be defined."""
-        return self._mode.bayer_pattern is not None
+        return self._mode.bayer_pattern is not None and self.format is CaptureFormat.RAW
 
-    def settings(self, gain: float) -> ExposureSettings:
+    def settings(self, gain: float, controls: ControlValues) -> ExposureSettings:
         """What decides the next frame, as it stands now."""
         frame, binning = self._frame.values, self._binning.values
         return ExposureSettings(
@@ -210,19 +277,38 @@ class Imaging:
             gain=gain,
             scale_to_16_bit=self._values.values["SCALED"],
             frame_type=FRAME_TYPES[self._frame_type.selected or "FRAME_LIGHT"],
+            format=self.format,
+            controls=controls,
         )
 
-    def plan(self, exposure_s: float, gain: float) -> ExposurePlan:
+    def plan(self, exposure_s: float, gain: float, controls: ControlValues) -> ExposurePlan:
         """The order for an exposure as everything stands; raises Refused with a sentence."""
+        settings = self.settings(gain, controls)
         try:
-            return plan_exposure(exposure_s, self.settings(gain), self._camera, HEADER_ROOM)
+            return plan_exposure(exposure_s, settings, self._camera, HEADER_ROOM)
         except ValueError as fault:
             raise Refused(str(fault)) from None
 
     def frame_taken(self, facts: FrameFacts) -> None:
-        """Tells the black level and the saturation that the sensor reported with a frame."""
-        levels = {"BLACK_LEVEL": facts.black_level, "SATURATION": facts.saturation}
-        levels["BITS"] = self._mode.mode.bits
+        """Tells the black level that the sensor reported with a frame."""
+        if facts.format is CaptureFormat.RAW:
+            bits = self._mode.mode.bits
+            scale = facts.saturation / ((1 << bits) - 1)
+            self._black_16 = facts.black_level / scale * 2.0 ** (16 - bits)
+        self._show_levels()
+
+    def _show_levels(self) -> None:
+        """Tells what the values of the next frame will mean, where that has changed."""
+        bits = self._mode.mode.bits
+        if self.format is not CaptureFormat.RAW:
+            levels = {"BITS": 8.0, "BLACK_LEVEL": 0.0, "SATURATION": 255.0}
+        elif self._black_16 is not None:
+            unit = 1 if self._values.values["SCALED"] else 2.0 ** (bits - 16)
+            saturation = ((1 << bits) - 1) * 2.0 ** (16 - bits) * unit
+            levels = {"BITS": float(bits), "BLACK_LEVEL": self._black_16 * unit}
+            levels["SATURATION"] = saturation
+        else:
+            return
         if levels != self._adc.values:
             self._device.set(self._adc, levels, state=State.OK)
 
@@ -260,20 +346,38 @@ class Imaging:
         return Answer()
 
     async def _set_values(self, asked: Mapping[str, bool]) -> Answer:
-        was_scaled, scaled = self._values.values["SCALED"], asked["SCALED"]
-        levels = self._adc.values
-        factor = 2.0 ** ((16 - levels["BITS"]) * (scaled - was_scaled))
-        levels = {name: levels[name] * factor for name in ("BLACK_LEVEL", "SATURATION")}
-        return Answer(then=lambda: self._device.set(self._adc, levels))
+        acts = self.format is CaptureFormat.RAW or asked == self._values.values
+        told = "It acts on raw pictures; those of the ISP have 8 bits."
+        return Answer(message=None if acts else told, then=self._show_levels)
+
+    async def _set_format(self, asked: Mapping[str, bool]) -> Answer:
+        # The camera itself is set up for it when an exposure is ordered: clients set the format
+        # before every frame, some of them a wrong one for a moment.
+        return Answer(then=None if asked == self._format.values else self._format_changed)
+
+    def _format_changed(self) -> None:
+        self._device.set(self._info, {"CCD_BITSPERPIXEL": self.format.bits})
+        (self._device.define if self.is_mosaic else self._device.delete)(self._cfa)
+        self._show_levels()
+
+    async def _set_flip(self, asked: Mapping[str, bool]) -> Answer:
+        orientation = Orientation(asked["HORIZONTAL"], asked["VERTICAL"])
+        if orientation == self.orientation:
+            return Answer()
+        facts = await self._set_up(self._mode.mode, orientation)
+        return Answer(then=lambda: self._turned(facts))
 
     async def _set_mode(self, asked: Mapping[str, bool]) -> Answer:
         if asked[self._mode.mode.name]:
             return Answer()
-        if self._engine.busy:
-            raise Refused("A picture is being taken: change the sensor mode when it is finished.")
         mode = next(mode for mode in self._camera.modes if asked[mode.name])
+        facts = await self._set_up(mode, self.orientation)
+        return Answer(then=lambda: self._on_new_mode(facts))
+
+    async def _set_up(self, mode: SensorMode, orientation: Orientation) -> ModeFacts:
+        if self._engine.busy:
+            raise Refused("A picture is being taken: set the sensor up anew when it is finished.")
         try:
-            facts = await self._engine.configure(mode)
+            return await self._engine.configure(mode, orientation)
         except CameraFault as fault:
             raise Refused(str(fault)) from None
-        return Answer(then=lambda: self._on_new_mode(facts))

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from indi_picam.ccd import image_controls
 from indi_picam.indi import config
 from indi_picam.indi.device import Answer, Device, Property
 from indi_picam.indi.journal import note
@@ -52,6 +53,7 @@ SAVED_ORDER = (
     "CCD_FAST_TOGGLE",
     "CCD_COMPRESSION",
     "PICAM_MODE",
+    "PICAM_FLIP",
     "CCD_CAPTURE_FORMAT",
     "CCD_TRANSFER_FORMAT",
     "CCD_FRAME",
@@ -59,6 +61,7 @@ SAVED_ORDER = (
     "SCOPE_INFO",
     "CCD_GAIN",
     "PICAM_VALUES",
+    *image_controls.NAMES,
 )
 """INDI::CCD's order, in which it is applied again: the mode before the frame that lies in it."""
 AT_START = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from indi_picam.camera.modes import CameraId
-from indi_picam.ccd.camera_device import DriverFacts
+from indi_picam.ccd.identity import DriverFacts
 from indi_picam.driver import DriverSettings, device_names
 
 PI = DriverSettings(DriverFacts("Pi Camera", "indi_picam", None, None), names_by_model=True)
