@@ -17,7 +17,10 @@ bookworm := picamera2==0.3.31 numpy==1.24.* astropy==5.2.*
 CAPTURE_TESTS := tests/camera/test_frames.py \
     tests/camera/test_faults.py::test_a_camera_that_cannot_be_opened_is_told
 
-.PHONY: demo bench test format lint types imports test-all test-clients test-versions $(VERSIONS) venv clean
+# What users had before, unmodified; measured beside our driver on the same simulated camera.
+PEER := indi-pylibcamera==3.2.0 lxml numpy astropy picamera2
+
+.PHONY: demo bench bench-guard test format lint types imports test-all test-clients test-versions $(VERSIONS) venv clean
 
 demo: venv
 	@$(BIN)/python packaging/demo.py
@@ -47,7 +50,11 @@ test-versions: $(VERSIONS)
 
 bookworm: export PYTHON_BELOW := 3.12
 bench: venv
-	$(BIN)/python -m benchmarks
+	@packaging/prepare .venv-matrix/indi_pylibcamera -c packaging/constraints.txt $(PEER)
+	$(BIN)/python -m benchmarks --page benchmarks/RESULTS.md
+
+bench-guard: venv
+	$(BIN)/python -m benchmarks guard --strict --json /dev/null
 
 $(VERSIONS):
 	@packaging/prepare .venv-matrix/$@ -e .[test] $($@)
