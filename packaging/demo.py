@@ -49,7 +49,7 @@ def main() -> int:
         old.unlink()
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="indi_picam-demo-") as home, _indiserver(port, home):
-        picam = [f"{PROGRAMS}/picam", "capture", "-H", f"localhost:{port}", "-o", str(OUTPUT)]
+        picam = [f"{PROGRAMS}/picam", "capture", "-H", f"localhost:{port}", "-d", str(OUTPUT)]
         options = ["-c", f"shutter={SHUTTER_S:g},analoggain={GAIN:g}", str(FRAMES)]
         status = subprocess.run([*picam, *options], stdout=subprocess.DEVNULL).returncode
         if status != 0:

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from indi_picam import fits
+from indi_picam.capture.calibration import Estimate
 from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan
-from indi_picam.capture.storage import StoreFault, Wish, default_directory
+from indi_picam.capture.storage import StoragePlan, StoreFault, Where, Wish, default_directory
 from indi_picam.capture.store import Store
 from indi_picam.ccd.batch_delivery import BatchDelivery
 from indi_picam.ccd.batch_run import BatchOrder, BatchRun
@@ -150,6 +151,8 @@ class BatchExchange:
     """Limits what clients are sent, in MB/s; 0 for no limit."""
     checked_folder: Callable[[str], Path]
     """The real directory that a client names; may raise Refused."""
+    expected: Callable[[ExposurePlan, int, Where], Estimate]
+    """How long a batch will take that begins now."""
 
 
 class Batches:
@@ -194,6 +197,21 @@ class Batches:
         """Whether a batch holds the camera."""
         return self._run is not None
 
+    @property
+    def directory(self) -> Path | None:
+        """Where new batches are kept on disk, if that is possible at present."""
+        return self._store.directory
+
+    @property
+    def sends_live(self) -> bool:
+        """Whether frames are sent as they come."""
+        return bool(self._delivery_mode["LIVE"])
+
+    async def place(self, count: int, frame_bytes: int) -> StoragePlan:
+        """Where a batch would be kept as everything stands; may raise StoreFault."""
+        wish = Wish((self._storage.selected or "AUTO").lower())
+        return await self._store.plan(count, frame_bytes, wish)
+
     async def connected(self) -> None:
         """Takes up what an earlier run left in the store, and offers it."""
         await self._use(Path(self._directory["DIRECTORY"]))
@@ -233,9 +251,8 @@ class Batches:
         count = round(wanted["COUNT"])
         plan = self._exchange.plan(wanted["EXPOSURE"])
         size = fits.file_bytes(plan.request)
-        wish = Wish((self._storage.selected or "AUTO").lower())
         try:
-            place = await self._store.plan(count, size, wish)
+            place = await self.place(count, size)
             batch = await self._store.begin(count, size, place.where, plan.order())
         except StoreFault as fault:
             raise Refused(str(fault)) from None
@@ -306,7 +323,8 @@ class Batches:
         there = set(self._store.batch(batch).waiting)
         due = sorted(there & set(numbers))
         self._delivery.add(batch, due)
-        return Answer(values=asked, message=f"{len(due)} frames of batch {batch} are sent again.")
+        message = f"{len(due)} frames of batch {batch} are sent again."
+        return Answer(values=asked, message=message, then=lambda: self._show(batch))
 
     async def _discard(self, asked: Mapping[str, str]) -> Answer:
         batch = asked["BATCH"]
@@ -333,17 +351,23 @@ class Batches:
     def _started(self, batch: str, plan: ExposurePlan, numbers: Iterable[int], count: int) -> str:
         """Begins to take frames; returns a sentence with the estimate."""
         order = BatchOrder(batch, plan, count, tuple(numbers))
+        where = self._store.batch(batch).where
         self._run = BatchRun(
             order,
             self._engine,
             self._store,
             self._taking,
+            lambda frames: self._exchange.expected(plan, frames, where),
             tell=self._tell,
             warn=lambda sentence: self._device.message(sentence, "WARNING"),
         )
         self._ending = asyncio.create_task(self._end(self._run), name="end of the batch")
         frames = len(order.numbers)
-        return f"Batch {batch}: {frames} frames will take about {self._run.time_left_s:.0f} s."
+        expected = self._exchange.expected(plan, frames, where)
+        return (
+            f"Batch {batch}: {frames} frames will be taken in about {expected.taken_s:.1f} s, and "
+            f"be with a client on the Pi after {expected.delivered_s:.1f} s."
+        )
 
     async def _end(self, run: BatchRun) -> None:
         how = await run.over()

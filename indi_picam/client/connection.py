@@ -2,8 +2,9 @@
 
 pyindi-client calls back in a thread of its own, hands out views into C++ memory that may vanish,
 and ends the process when a callback raises. So a callback does one thing: it copies what it was
-given into a frozen value and queues it. Everything else happens in the caller's thread, in
-:meth:`Connection.wait_for`. Knows INDI, but no camera.
+given into a frozen value and queues it; files wait there too when too many are queued, so that a
+slow disk here slows the server down instead of filling the memory. Everything else happens in the
+caller's thread, in :meth:`Connection.wait_for`. Knows INDI, but no camera.
 """
 
 from __future__ import annotations
@@ -11,17 +12,32 @@ from __future__ import annotations
 import os
 import queue
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import PyIndi
 
 from indi_picam.client.failure import Exit, Failure
+from indi_picam.client.stop import Stop
 
 T = TypeVar("T")
+Asked = str | Mapping[str, float] | Mapping[str, str]
+"""New values of a property: the switch to be On, numbers, or texts."""
+MOST_FILES_QUEUED = 3
+
+
+class Server(NamedTuple):
+    """Where an INDI server is."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,11 @@ class Property:
     values: Mapping[str, float | str | bool]
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Minimum and maximum, for numbers."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What its elements are called for people."""
+    label: str = ""
+    group: str = ""
+    is_writable: bool = True
     number: int = 0
     """Counts what was heard, so that an answer can be told from what was there before."""
 
@@ -83,7 +104,6 @@ class _Gone:
     name: str | None
 
 
-@dataclass(frozen=True, slots=True)
 class _Lost:
     pass
 
@@ -94,18 +114,32 @@ _Event = Property | Blob | Message | _Gone | _Lost
 def _copied(view: PyIndi.Property) -> Property:
     values: dict[str, float | str | bool] = {}
     limits: dict[str, tuple[float, float]] = {}
+    labels: dict[str, str] = {}
     kind = view.getType()
     if kind == PyIndi.INDI_NUMBER:
         for number in PyIndi.PropertyNumber(view):
             values[number.getName()] = number.getValue()
             limits[number.getName()] = number.getMin(), number.getMax()
+            labels[number.getName()] = number.getLabel()
     elif kind == PyIndi.INDI_SWITCH:
         for switch in PyIndi.PropertySwitch(view):
             values[switch.getName()] = switch.getState() == PyIndi.ISS_ON
+            labels[switch.getName()] = switch.getLabel()
     elif kind == PyIndi.INDI_TEXT:
         for text in PyIndi.PropertyText(view):
             values[text.getName()] = text.getText() or ""
-    return Property(view.getDeviceName(), view.getName(), view.getStateAsString(), values, limits)
+            labels[text.getName()] = text.getLabel()
+    return Property(
+        view.getDeviceName(),
+        view.getName(),
+        view.getStateAsString(),
+        values,
+        limits,
+        labels,
+        view.getLabel(),
+        view.getGroupName(),
+        view.getPermission() != PyIndi.IP_RO,
+    )
 
 
 class _Listener(PyIndi.BaseClient):
@@ -114,6 +148,7 @@ class _Listener(PyIndi.BaseClient):
     def __init__(self, events: queue.SimpleQueue[_Event]) -> None:
         super().__init__()
         self._events = events
+        self.room = threading.Semaphore(MOST_FILES_QUEUED)
 
     def newProperty(self, view: PyIndi.Property) -> None:
         self._events.put(_copied(view))
@@ -122,6 +157,7 @@ class _Listener(PyIndi.BaseClient):
         if view.getType() == PyIndi.INDI_BLOB:
             for blob in PyIndi.PropertyBlob(view):
                 if blob.getSize() > 0:
+                    self.room.acquire()
                     file = Blob(
                         view.getDeviceName(), view.getName(), blob.getFormat(), blob.getblobdata()
                     )
@@ -146,7 +182,7 @@ _KEPT: list[_Listener] = []
 
 
 class Connection:
-    """A client of one server, until the process ends; not for use from several threads.
+    """A client of one server, until the process ends; used by one thread at a time.
 
     It cannot be closed: pyindi-client's destructor waits for its thread, which may itself be
     waiting for Python, for ever. So it is kept alive, and ``__main__`` ends the process without
@@ -156,23 +192,29 @@ class Connection:
         Failure: there is no server at that address.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self.address = f"{host}:{port}"
+    def __init__(self, server: Server, stop: Stop) -> None:
+        """Waits end with KeyboardInterrupt when ``stop`` says so."""
+        self.server = server
+        self.stop = stop
         self.properties: dict[tuple[str, str], Property] = {}
         self.blobs: list[Blob] = []
-        self.complaints: list[Message] = []
-        """Warnings and errors of all devices, in the order they came."""
+        self.messages: deque[Message] = deque(maxlen=1000)
+        """What devices said, in the order it came."""
+        self.departures: Counter[str] = Counter()
+        """How often each device went away as a whole."""
+        self.heard = 0
+        """How many events were heard."""
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._heard = 0
         self.lost = False
+        host, port = server
         self._knock(host, port)
         self._listener = _Listener(self._events)
         _KEPT.append(self._listener)
         self._listener.setServer(host, port)
-        with _silent_stderr():
+        with _silent_stderr:
             connected = self._listener.connectServer()
         if not connected:
-            raise Failure(Exit.NO_SERVER, f"{self.address} answers, but not as an INDI server.")
+            raise Failure(Exit.NO_SERVER, f"{self.server} answers, but not as an INDI server.")
 
     def _knock(self, host: str, port: int) -> None:
         """One plain connection first: pyindi-client does not say why it cannot connect."""
@@ -185,7 +227,7 @@ class Connection:
         except ConnectionRefusedError:
             raise Failure(
                 Exit.NO_SERVER,
-                f"No INDI server runs at {self.address}. Start one there: indiserver indi_picam",
+                f"No INDI server runs at {self.server}. Start one there: indiserver indi_picam",
             ) from None
         except OSError as error:
             reason = (
@@ -194,7 +236,7 @@ class Connection:
                 else error.strerror or str(error)
             )
             raise Failure(
-                Exit.NO_SERVER, f"The INDI server at {self.address} cannot be reached: {reason}."
+                Exit.NO_SERVER, f"The INDI server at {self.server} cannot be reached: {reason}."
             ) from None
 
     @property
@@ -208,32 +250,19 @@ class Connection:
 
     def complaint(self, device: str, since: int) -> str | None:
         """The last warning or error of a device after the event numbered ``since``."""
-        for message in reversed(self.complaints):
-            if message.device == device and message.number > since:
+        for message in reversed(self.messages):
+            if message.is_serious and message.device == device and message.number > since:
                 return message.sentence
         return None
 
-    def send_numbers(self, device: str, name: str, values: Mapping[str, float]) -> int:
+    def send(self, device: str, name: str, asked: Asked) -> int:
         """Asks for new values; returns the number of the last event heard before that."""
-        vector = PyIndi.PropertyNumber(len(values))
-        for element, (element_name, value) in zip(vector, values.items(), strict=True):
-            element.setName(element_name)
-            element.setValue(value)
-        return self._send(vector, device, name)
-
-    def send_switch(self, device: str, name: str, on: str) -> int:
-        """Asks for one element to be On; returns the number of the last event heard before that."""
-        vector = PyIndi.PropertySwitch(1)
-        vector[0].setName(on)
-        vector[0].setState(PyIndi.ISS_ON)
-        return self._send(vector, device, name)
-
-    def _send(self, vector: PyIndi.Property, device: str, name: str) -> int:
         self._take_all_waiting()
+        vector = _vector(asked)
         vector.setDeviceName(device)
         vector.setName(name)
         self._listener.sendNewProperty(vector)
-        return self._heard
+        return self.heard
 
     def want_blobs(self, device: str, name: str) -> None:
         """Asks the server to send the files of one property too."""
@@ -251,10 +280,12 @@ class Connection:
 
         Raises:
             Failure: the connection was lost.
+            KeyboardInterrupt: the user does not want to wait.
         """
         limit = time.monotonic() + limit_s
         while True:
             self._take_all_waiting()
+            self.stop.check()
             if (found := condition()) is not None:
                 return found
             left = limit - time.monotonic()
@@ -269,56 +300,88 @@ class Connection:
 
     def wait_for_quiet(self, quiet_s: float, limit_s: float) -> None:
         """Returns when nothing was heard for ``quiet_s``: INDI marks no end of definitions."""
-        last, at = self._heard, time.monotonic()
+        last, at = self.heard, time.monotonic()
 
         def quiet() -> bool | None:
             nonlocal last, at
-            if self._heard != last:
-                last, at = self._heard, time.monotonic()
+            if self.heard != last:
+                last, at = self.heard, time.monotonic()
             return True if time.monotonic() - at >= quiet_s else None
 
         self.wait_for(quiet, limit_s)
 
     def _take_all_waiting(self) -> None:
         while True:
+            if self.lost:
+                raise Failure(
+                    Exit.CONNECTION_LOST,
+                    f"The connection to the INDI server at {self.server} was lost.",
+                )
             try:
                 self._take(self._events.get_nowait())
             except queue.Empty:
                 return
 
     def _take(self, event: _Event) -> None:
-        self._heard += 1
+        self.heard += 1
         match event:
             case Property():
                 key = event.device, event.name
-                self.properties[key] = replace(event, number=self._heard)
+                self.properties[key] = replace(event, number=self.heard)
             case Blob():
+                self._listener.room.release()
                 self.blobs.append(event)
             case Message():
-                if event.is_serious:
-                    self.complaints.append(replace(event, number=self._heard))
+                self.messages.append(replace(event, number=self.heard))
             case _Gone(device=device, name=name):
+                self.departures[device] += name in (None, "CONNECTION")
                 for key in [
                     key for key in self.properties if key[0] == device and name in (None, key[1])
                 ]:
                     del self.properties[key]
             case _Lost():
                 self.lost = True
-                raise Failure(
-                    Exit.CONNECTION_LOST,
-                    f"The connection to the INDI server at {self.address} was lost.",
-                )
 
 
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Keeps libindi's own remarks about connecting, written by C++ to fd 2, from the user."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
+def _vector(asked: Asked) -> PyIndi.Property:
+    if isinstance(asked, str):
+        switch = PyIndi.PropertySwitch(1)
+        switch[0].setName(asked)
+        switch[0].setState(PyIndi.ISS_ON)
+        return switch
+    if all(isinstance(value, str) for value in asked.values()):
+        texts = PyIndi.PropertyText(len(asked))
+        for text, (name, words) in zip(texts, asked.items(), strict=True):
+            text.setName(name)
+            text.setText(cast(str, words))
+        return texts
+    numbers = PyIndi.PropertyNumber(len(asked))
+    for number, (name, value) in zip(numbers, asked.items(), strict=True):
+        number.setName(name)
+        number.setValue(float(cast(float, value)))
+    return numbers
+
+
+class _SilentStderr:
+    """Keeps libindi's own remarks about connecting, written by C++ to fd 2, from the user.
+
+    One thread at a time, or one would put back what another had put away.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._turn.acquire()
+        self._kept = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
         os.close(nowhere)
+
+    def __exit__(self, *_exception: object) -> None:
+        os.dup2(self._kept, 2)
+        os.close(self._kept)
+        self._turn.release()
+
+
+_silent_stderr = _SilentStderr()

@@ -38,7 +38,7 @@ class Picam:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """The running command, which takes Ctrl-C even where we were told to ignore it."""
-        where = ["-H", f"localhost:{self.server.port}", "-o", str(self.directory)]
+        where = ["-H", f"localhost:{self.server.port}", "-d", str(self.directory)]
         return subprocess.Popen(
             ["env", "--default-signal=INT", PROGRAM, "capture", *where, *words],
             stdout=subprocess.PIPE,

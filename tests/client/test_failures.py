@@ -35,7 +35,7 @@ def run(*words: str) -> tuple[int, str]:
         (["-c", "shutter=1", "many"], Exit.USAGE, "not a number of frames"),
         (["-n", "a/b", "-c", "shutter=1", "1"], Exit.USAGE, "cannot begin a file name"),
         (["-c", "shuter=1", "1"], Exit.USAGE, "Right ones are shutter, ISO"),
-        (["-o", "/dev/null/x", "-c", "shutter=1", "1"], Exit.NOT_SAVED, "cannot be saved"),
+        (["-d", "/dev/null/x", "-c", "shutter=1", "1"], Exit.NOT_SAVED, "cannot be saved"),
         (["1"], Exit.USAGE, "required: -c"),
     ],
 )
@@ -103,7 +103,7 @@ def test_ctrl_c_aborts_the_exposure(picam: Picam, number: signal.Signals) -> Non
     client = picam.server.tcp()
     connect(client, blobs=False)
     position = len(client.log)
-    process = picam.start("-c", f"shutter=30,{SMALL}", "2")
+    process = picam.start("--single", "-c", f"shutter=30,{SMALL}", "2")
     client.set_of("CCD_EXPOSURE", "Busy", since=position)
     asked = time.monotonic()
     process.send_signal(number)
@@ -170,7 +170,7 @@ def test_a_full_disk(reference: Picam, tmp_path: Path) -> None:
     place = tmp_path / "small"
     place.mkdir()
     script = 'mount -t tmpfs -o size=4m tmpfs "$0" && "$@"; status=$?; ls -A "$0"; exit $status'
-    capture = [PROGRAM, "capture", "-H", f"localhost:{reference.server.port}", "-o", str(place)]
+    capture = [PROGRAM, "capture", "-H", f"localhost:{reference.server.port}", "-d", str(place)]
     namespace = ["unshare", "--mount", "--map-root-user"]
     done = subprocess.run(
         [*namespace, "sh", "-c", script, str(place), *capture, "-c", "shutter=0.1", "3"],

@@ -1,0 +1,325 @@
+"""A batch as `picam` follows it: started or taken up, each frame kept once, fetched to the last.
+
+    the driver's BATCH_START     what is done here
+    Busy                         frames are kept and acknowledged as they come
+    Ok                           the last frames are waited for
+    Idle, Alert                  what was taken and is not here is asked for; then the end is told
+    connection or driver gone    found again, what is missing asked for, and taken if need be
+
+A frame is acknowledged when it is safely on the disk here, never before; so the driver's books tell
+what is still to come. Frames are told apart by the id and the number in their header. Knows
+nothing of files or the screen; called by ``capture``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from indi_picam.client.connection import Blob
+from indi_picam.client.device import Device
+from indi_picam.client.exposing import EXPOSURE_MARGIN_S
+from indi_picam.client.failure import Exit, Failure
+from indi_picam.client.files import batch_frame
+
+NEEDED = ("BATCH_START", "BATCH_STATUS", "BATCH_PROGRESS", "BATCH_LIST", "BATCH_REDELIVER")
+BEGIN_LIMIT_S = 60.0
+SILENCE_S = 60.0
+"""A frame that is due and does not come for so long is asked for again."""
+MOST_REQUESTS = 3
+"""In vain, one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchWish:
+    """How a batch is to be kept and sent; None leaves it as the camera has it."""
+
+    storage: str = "AUTO"
+    delivery: str = "LIVE"
+    rate_mb_s: float | None = None
+    patience_s: float = 300.0
+    """How long a lost connection or driver is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """How far a batch is, in frames."""
+
+    asked: int
+    taken: int
+    here: int
+    on_disk: int
+    """Of those waiting on the camera."""
+    left_s: float
+    """Until the last is taken."""
+
+
+class Batch:
+    """One batch of a connected camera."""
+
+    def __init__(
+        self,
+        device: Device,
+        wish: BatchWish,
+        keep: Callable[[Blob, int, BatchProgress], None],
+        show: Callable[[BatchProgress], None],
+    ) -> None:
+        """``keep`` has a frame with its number saved when it returns; ``show`` is called often."""
+        self.id = ""
+        self.here: set[int] = set()
+        self._device = device
+        self._wish = wish
+        self._keep = keep
+        self._show = show
+        self._count = 0
+        self._running = False
+        self._aborted = False
+        self._fault: Failure | None = None
+        self._requests = 0
+        self._news: tuple[int, ...] = ()
+        self._news_at = time.monotonic()
+
+    @property
+    def progress(self) -> BatchProgress:
+        """How far it is."""
+        get = self._device.number
+        taken, on_disk, left_s = (
+            get("BATCH_PROGRESS", name) for name in ("TAKEN", "ON_DISK", "TIME_LEFT")
+        )
+        taken = max(taken, len(self.here))
+        return BatchProgress(self._count, int(taken), len(self.here), int(on_disk), left_s)
+
+    # -- beginning ---------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Has frames kept and sent as wished; raises Failure if that is refused."""
+        device = self._device
+        wanted = {"BATCH_STORAGE": self._wish.storage, "BATCH_DELIVERY": self._wish.delivery}
+        for name, switch in wanted.items():
+            known = device.get(name)
+            if known is None or known.selected != switch:
+                device.change(name, switch)
+        if self._wish.rate_mb_s is not None:
+            device.change("BATCH_RATE", {"RATE": self._wish.rate_mb_s})
+        device.connection.want_blobs(device.name, "BATCH1")
+
+    def start(self, count: int, exposure_s: float) -> None:
+        """Has it begun, and tells the driver's sentences about where it is kept and how long.
+
+        Raises:
+            Failure: the driver refuses.
+        """
+        device, connection = self._device, self._device.connection
+        before = connection.heard
+        try:
+            asked = {"COUNT": float(count), "EXPOSURE": exposure_s}
+            device.change("BATCH_START", asked, BEGIN_LIMIT_S, until_done=False)
+            self.id = connection.wait_for(lambda: self._told_id(before), BEGIN_LIMIT_S) or ""
+        except KeyboardInterrupt:
+            connection.send(device.name, "BATCH_CONTROL", "ABORT")
+            raise
+        if not self.id:
+            raise Failure(Exit.TIMED_OUT, f"{device.name} does not tell which batch it began.")
+        for message in connection.messages:
+            if message.number > before and message.device == device.name:
+                if not message.is_serious and self.id in message.text:
+                    device.say(message.sentence)
+        self._count, self._running = count, True
+
+    def _told_id(self, since: int) -> str | None:
+        status = self._device.get("BATCH_STATUS")
+        is_new = status is not None and status.number > since
+        return self._device.text("BATCH_STATUS", "BATCH") or None if is_new else None
+
+    def resume(self, id: str, here: Collection[int]) -> None:
+        """Takes up an earlier batch, of which these frames are here already.
+
+        Raises:
+            Failure: there is no such batch, or its missing frames cannot be taken.
+        """
+        self.id, self.here = id, set(here)
+        self._take_up()
+
+    # -- following ---------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Keeps frames until all that are taken are here.
+
+        Raises:
+            Failure: the batch failed or was aborted by somebody else, and all frames that were
+                taken are here; or it cannot be followed any longer.
+            KeyboardInterrupt: the user asked to stop.
+        """
+        while not self._is_over:
+            try:
+                self._step()
+            except Failure as failure:
+                if failure.exit_status is not Exit.CONNECTION_LOST:
+                    raise
+                self._come_back(failure)
+        self._acknowledge(self.here)
+        if self._fault is not None:
+            raise self._fault
+
+    def abort(self) -> None:
+        """Has no more frames taken; ``follow`` then fetches those that are."""
+        self._aborted = True
+        if self._running:
+            self._device.change("BATCH_CONTROL", "ABORT")
+
+    @property
+    def _is_over(self) -> bool:
+        if self._count and len(self.here) >= self._count:
+            return True
+        get = self._device.number
+        return not self._running and (
+            get("BATCH_PROGRESS", "ACKNOWLEDGED") >= get("BATCH_PROGRESS", "TAKEN")
+        )
+
+    def _step(self) -> None:
+        device, connection = self._device, self._device.connection
+        connection.wait_for(self._heard_something, 1.0, lambda: self._show(self.progress))
+        if device.has_gone:
+            raise Failure(Exit.CONNECTION_LOST, f"The driver of {device.name} ended.")
+        while connection.blobs:
+            self._take(connection.blobs.pop(0))
+        if self._running and not self._runs_there:
+            self._ended()
+        if time.monotonic() - self._news_at > self._silence_s:
+            self._news_at = time.monotonic()
+            self._ask_why()
+
+    def _heard_something(self) -> bool | None:
+        properties = map(self._device.get, ("BATCH_START", "BATCH_STATUS", "BATCH_PROGRESS"))
+        news = tuple(known.number if known is not None else 0 for known in properties)
+        if news != self._news:
+            self._news, self._news_at = news, time.monotonic()
+            return True
+        return True if self._device.connection.blobs or self._device.has_gone else None
+
+    @property
+    def _runs_there(self) -> bool:
+        start = self._device.get("BATCH_START")
+        return start is not None and start.state == "Busy" and self._is_the_last_there
+
+    @property
+    def _is_the_last_there(self) -> bool:
+        return self._device.text("BATCH_STATUS", "BATCH") == self.id
+
+    def _take(self, blob: Blob) -> None:
+        known = batch_frame(blob.data)
+        if known is None or known[0] != self.id:
+            return
+        number = known[1]
+        if number not in self.here:
+            self._keep(blob, number, self.progress)
+            self.here.add(number)
+            self._requests = 0
+        self._news_at = time.monotonic()
+        frames = {"BATCH": self.id, "FRAMES": str(number)}
+        self._device.connection.send(self._device.name, "BATCH_ACKNOWLEDGE", frames)
+
+    def _ended(self) -> None:
+        self._running = False
+        start = self._device.get("BATCH_START")
+        if start is None or start.state == "Ok":
+            return
+        if start.state == "Alert":
+            why = self._device.connection.complaint(self._device.name, 0) or "no reason given"
+            self._fault = Failure(Exit.CAMERA, f"The batch failed: {why}")
+        elif not self._aborted:
+            self._fault = Failure(Exit.CAMERA, "Somebody else aborted the batch.")
+        self._device.connection.wait_for_quiet(0.3, 3)  # frames on their way to the disk there
+        self._ask_for_the_rest()
+
+    # -- what does not come by itself --------------------------------------------------------------
+
+    @property
+    def _silence_s(self) -> float:
+        if self._running:
+            return self._device.number("BATCH_START", "EXPOSURE") + EXPOSURE_MARGIN_S
+        rate = self._device.number("BATCH_RATE", "RATE")
+        return SILENCE_S * (1 + 10 / rate if rate else 1)
+
+    def _ask_why(self) -> None:
+        """Nothing came for long: a running batch may be paused, but its driver must answer."""
+        if self._running:
+            mode = self._device.get("BATCH_DELIVERY")
+            delivery = mode.selected if mode is not None else None
+            self._device.change("BATCH_DELIVERY", delivery or self._wish.delivery)
+            return
+        self._requests += 1
+        if self._requests > MOST_REQUESTS:
+            raise Failure(
+                Exit.TIMED_OUT,
+                f"Frames of batch {self.id} did not come, asked for {MOST_REQUESTS} times.",
+            )
+        self._ask_for_the_rest()
+
+    def _ask_for_the_rest(self) -> None:
+        """Has all frames sent that are there and not here."""
+        self._acknowledge(self.here)
+        before = self._device.connection.heard
+        self._device.change("BATCH_REDELIVER", {"BATCH": self.id, "FRAMES": ""})
+
+        def told() -> bool | None:
+            progress = self._device.get("BATCH_PROGRESS")
+            return True if progress is not None and progress.number > before else None
+
+        self._device.connection.wait_for(told, 5)
+        self._count = int(self._device.number("BATCH_PROGRESS", "ASKED"))
+
+    def _acknowledge(self, numbers: Collection[int]) -> None:
+        if numbers:
+            frames = {"BATCH": self.id, "FRAMES": ranges(numbers)}
+            self._device.change("BATCH_ACKNOWLEDGE", frames)
+
+    def _come_back(self, failure: Failure) -> None:
+        device = self._device
+        device.say(f"{failure} Waiting for it, up to {self._wish.patience_s:g} s.")
+        try:
+            device.come_back(self._wish.patience_s)
+        except Failure as missing:
+            raise Failure(Exit.CONNECTION_LOST, f"{failure} It did not come back.") from missing
+        device.say(f"{device.name} is back.")
+        device.connection.want_blobs(device.name, "BATCH1")
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Goes on where the driver is: has what is there sent, and what is missing taken."""
+        device = self._device
+        start = device.get("BATCH_START")
+        self._running = self._runs_there
+        was_ended_there = not self._running and self._is_the_last_there
+        try:
+            self._ask_for_the_rest()
+        except Failure as refusal:
+            if refusal.exit_status is not Exit.CAMERA or not self.here:
+                raise
+            raise Failure(
+                Exit.CAMERA,
+                f"{refusal} Frames kept in memory are lost when their driver ends; "
+                f"{len(self.here)} of {self._count} are saved here.",
+            ) from None
+        progress = self.progress
+        wanted = not self._aborted and self._fault is None and progress.taken < progress.asked
+        if self._running or not wanted:
+            return
+        if was_ended_there and self.here and start is not None and start.state == "Idle":
+            device.say("The batch was aborted meanwhile; its missing frames are taken now.")
+        device.change("BATCH_CONTINUE", {"BATCH": self.id}, BEGIN_LIMIT_S)
+        device.connection.wait_for(lambda: self._runs_there or None, BEGIN_LIMIT_S)
+        device.say(f"Taking the {progress.asked - progress.taken} missing frames.")
+        self._running = True
+
+
+def ranges(numbers: Collection[int]) -> str:
+    """``1-5,8`` for 1, 2, 3, 4, 5 and 8."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and parts[-1][1] == number - 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
