@@ -14,6 +14,7 @@ properties.
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from indi_picam import __version__
 from indi_picam.camera import ways
 from indi_picam.camera.modes import CaptureFormat, FrameRequest, ModeFacts, Way
 from indi_picam.camera.sensors import sensor_named
@@ -215,6 +217,20 @@ def state_directory() -> Path:
     # A relative one is to be ignored (XDG base directory specification).
     home = Path(state) if os.path.isabs(state) else Path.home() / ".local/state"
     return home / "indi_picam" / "calibration"
+
+
+def versions(simulated: bool) -> dict[str, str]:
+    """What a calibration holds for; reads the package's metadata from the disk."""
+    try:
+        picamera2 = importlib.metadata.version("picamera2")
+    except importlib.metadata.PackageNotFoundError:
+        picamera2 = "unknown"
+    return {
+        "indi_picam": __version__,
+        "picamera2": picamera2,
+        "libcamera": "simulated" if simulated else "of the system",
+        "kernel": os.uname().release,
+    }
 
 
 def save(

@@ -22,6 +22,7 @@ from typing import Literal
 from indi_picam import clock, fits
 from indi_picam.camera.modes import FrameFacts
 from indi_picam.camera.remote import Frame
+from indi_picam.capture.calibration import Estimate
 from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan
 from indi_picam.capture.store import Store
@@ -53,10 +54,14 @@ class BatchRun:
         engine: Engine,
         store: Store,
         frames: FrameExchange,
+        expected: Callable[[int], Estimate],
         tell: Callable[[str], None],
         warn: Callable[[str], None],
     ) -> None:
-        """``tell`` gets sentences about what is going on, ``warn`` about what went wrong."""
+        """``expected`` says how long so many frames will take that are asked for now.
+
+        ``tell`` gets sentences about what is going on, ``warn`` about what went wrong.
+        """
         self.order = order
         self.made_up = 0
         """Frames of the sensor that were lost or bad, and taken once more."""
@@ -65,11 +70,13 @@ class BatchRun:
         self._engine = engine
         self._store = store
         self._frames = frames
+        self._expected = expected
         self._tell = tell
         self._warn = warn
         self._pending = deque(order.numbers)
         self._frame_bytes = fits.file_bytes(order.plan.request)
         self._began_s = clock.monotonic_s()
+        self._expect()
         self._exposed_s = 0.0
         self._failures = 0
         self._aborted = False
@@ -82,7 +89,14 @@ class BatchRun:
     @property
     def time_left_s(self) -> float:
         """Until the last frame is taken, if nothing comes between."""
-        return len(self._pending) * self.order.plan.frame_s
+        if not self._may_go.is_set():
+            return self._expected(len(self._pending)).taken_s
+        return max(0.0, self._due_s - clock.monotonic_s())
+
+    def _expect(self) -> None:
+        """Sets when the last frame will be taken, as the camera is told now to take all."""
+        expected = self._expected(len(self._pending))
+        self._next_s, self._due_s = expected.next_s, clock.monotonic_s() + expected.taken_s
 
     @property
     def duty_cycle(self) -> float:
@@ -129,6 +143,8 @@ class BatchRun:
         if self._aborted:
             return
         self._stopped.clear()
+        await self._engine.abort()  # what was measured meanwhile
+        self._expect()
         self._engine.start(self.order.plan.repeated(len(self._pending)), self)
         await self._stopped.wait()
         await self._engine.abort()
@@ -161,6 +177,7 @@ class BatchRun:
     def hand_over(self, plan: ExposurePlan, frame: FrameFacts, ready: None, left: int) -> None:
         """Counts a frame; the camera stops when all are taken, for a pause, or for lack of room."""
         self._pending.popleft()
+        self._due_s = clock.monotonic_s() + len(self._pending) * self._next_s
         self._exposed_s += frame.exposure_us / 1e6
         self.made_up += frame.skipped
         self._failures = 0

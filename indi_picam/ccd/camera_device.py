@@ -29,7 +29,9 @@ from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan, ordered
 from indi_picam.ccd import image_controls
 from indi_picam.ccd.batches import Batches, BatchExchange
+from indi_picam.ccd.calibrating import Calibrating, CalibrationExchange
 from indi_picam.ccd.controls import Controls
+from indi_picam.ccd.estimating import EstimateExchange, Estimating
 from indi_picam.ccd.exposing import Exchange, Exposing
 from indi_picam.ccd.focuser_device import FocuserDevice
 from indi_picam.ccd.general import General
@@ -92,6 +94,12 @@ DEFINITION_ORDER = (
     "BATCH_STATUS",
     "BATCH_LIST",
     "BATCH1",
+    "CALIBRATE",
+    "CALIBRATION",
+    "CALIBRATION_STATE",
+    "ESTIMATE_FOR",
+    "ESTIMATE",
+    "CALIBRATION1",
 )
 """What a client sees once connected: INDI::CCD's order, then the driver's own."""
 
@@ -138,6 +146,33 @@ class CameraDevice:
                 rate_mb_s=link.pacing.rate_mb_s,
                 set_rate=lambda rate: setattr(link.pacing, "rate_mb_s", rate),
                 checked_folder=self._uploading.checked_folder,
+                expected=lambda plan, count, where: self._estimating.expected(plan, count, where),
+            ),
+        )
+        self._calibrating = Calibrating(
+            self.indi,
+            self._engine,
+            link,
+            self._uploading,
+            CalibrationExchange(
+                plan=self._plan_as_set,
+                cards=self._cards,
+                refuse_while_running=self._batches.refuse_while_running,
+                directory=lambda: self._batches.directory,
+                on_figures=lambda: self._estimating.refresh(),
+            ),
+        )
+        self._estimating = Estimating(
+            self.indi,
+            link,
+            self._uploading,
+            EstimateExchange(
+                plan=self._plan_as_set,
+                known=self._calibrating.known,
+                believed=self._calibrating.believed,
+                place=self._batches.place,
+                directory=lambda: self._batches.directory,
+                sends_live=lambda: self._batches.sends_live,
             ),
         )
         self._exposing = Exposing(
@@ -148,7 +183,7 @@ class CameraDevice:
             Exchange(
                 plan=self._plan,
                 polling_s=lambda: self._general.polling_s,
-                abort_batch=self._batches.stop,
+                abort_batch=self._end_what_holds_the_camera,
             ),
         )
         self._mode_name: str | None = None
@@ -165,6 +200,7 @@ class CameraDevice:
     async def close(self) -> None:
         """Ends the worker and frees the camera; what is in the store stays there."""
         await self._batches.close()
+        await self._calibrating.disconnected()
         await self._engine.disconnect()
         self._sending.close()
 
@@ -197,6 +233,8 @@ class CameraDevice:
         has_isp_formats = self._imaging.has_isp_formats
         self._image_controls.connected(camera, has_isp_formats=has_isp_formats)
         self._sensor_state.connected(camera)
+        simulated = self._general.simulates or self._driver.module_path is not None
+        await self._calibrating.connected(camera, simulated=simulated)
         self._mode_changed(mode)
         await self._batches.connected()
         return Answer(then=lambda: self._show_all(camera, proof))
@@ -221,7 +259,8 @@ class CameraDevice:
         return name != "CCD_TEMPERATURE" or proof.temperature_c is not None
 
     async def _disconnect(self) -> Answer:
-        await self._batches.stop()
+        await self._end_what_holds_the_camera()
+        await self._calibrating.disconnected()
         await self._exposing.stop()
         await self._engine.disconnect()
         self._sending.close()
@@ -234,13 +273,21 @@ class CameraDevice:
 
     # -- what the groups need of each other --------------------------------------------------------
 
+    async def _end_what_holds_the_camera(self) -> None:
+        await self._batches.stop()
+        await self._calibrating.stop()
+
     def _plan(self, exposure_s: float) -> ExposurePlan:
         self._batches.refuse_while_running()
-        by_isp = self._imaging.format is not CaptureFormat.RAW
-        controls = self._focuser.told + (self._image_controls.told if by_isp else ())
-        plan = self._imaging.plan(exposure_s, self._controls.gain, controls)
+        self._calibrating.refuse_while_measuring()
+        plan = self._plan_as_set(exposure_s)
         self._heading.exposure_began(clock.monotonic_ns())
         return plan
+
+    def _plan_as_set(self, exposure_s: float) -> ExposurePlan:
+        by_isp = self._imaging.format is not CaptureFormat.RAW
+        controls = self._focuser.told + (self._image_controls.told if by_isp else ())
+        return self._imaging.plan(exposure_s, self._controls.gain, controls)
 
     async def _plan_again(self, order: Mapping[str, Any]) -> ExposurePlan:
         """The order of an earlier batch, as :meth:`ExposurePlan.order` wrote it."""
@@ -258,6 +305,7 @@ class CameraDevice:
         self._imaging.mode_changed(mode)
         self._exposing.mode_changed(mode)
         self._controls.mode_changed(mode)
+        self._calibrating.mode_changed(mode)
 
     def _frame_taken(self, facts: FrameFacts) -> None:
         self._imaging.frame_taken(facts)

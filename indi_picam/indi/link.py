@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from indi_picam.indi.decoder import Decoder
 from indi_picam.indi.encoder import encode, inline_blob
 from indi_picam.indi.messages import Incoming, Outgoing, PingReply, PingRequest, SetBlob
-from indi_picam.indi.pacing import Pacing
+from indi_picam.indi.pacing import OUT_BYTES, Pacing
 
 _READ_BYTES = 1 << 16
 _PIECE_BYTES = 384 << 10
@@ -143,6 +143,11 @@ class Link:
             await self.pacing.room(size)
             if not self._closed:
                 self._slot.clear()
+
+    async def let_go(self) -> None:
+        """Wait until every BLOB is let go, as :class:`Pacing` says, and parsed by the server."""
+        await self._slot.wait()
+        await self.pacing.room(OUT_BYTES)
 
     def close(self) -> None:
         """Close both descriptors; what is queued is dropped, the iteration and every wait end."""
