@@ -47,6 +47,18 @@ JOBS: dict[str, Job] = {
 SHORT: dict[str, Job] = {"guard": guard.run}
 """Jobs that run only when named."""
 
+_PAGE = """# Measured
+
+Written by `make bench`, every job in one run: {surroundings}.
+
+Milliseconds are those of this machine; ratios carry over to others, a Raspberry Pi among them,
+where nothing was measured yet. The cameras are simulated below picamera2: times count from the
+simulated sensor's own log, and what its process uses is left out. Contestants took turns; limits
+hold for medians. How each figure is taken stands at the top of its module in `benchmarks/`.
+
+{table}
+"""
+
 
 def main() -> None:
     """Measures what the command line names, or everything."""
@@ -67,10 +79,10 @@ def main() -> None:
         figures += (JOBS | SHORT)[name](options.rounds)
     about["load at the end"] = machine()["load"]
     options.json.write_text(as_json(figures, about) + "\n")
-    lines = ", ".join(f"{key} {value}" for key, value in about.items())
-    print(f"\n{table(figures)}\n\n{lines}")
+    surroundings = ", ".join(f"{key} {value}" for key, value in about.items())
+    print(f"\n{table(figures)}\n\n{surroundings}")
     if options.page:
-        options.page.write_text(f"# Measured\n\n{lines}\n\n{table(figures)}\n")
+        options.page.write_text(_PAGE.format(surroundings=surroundings, table=table(figures)))
     if options.strict and any(figure.met is False for figure in figures):
         sys.exit("A limit is missed.")
 
