@@ -81,6 +81,7 @@ def desktop(home: Path) -> Iterator[Desktop]:
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "XDG_RUNTIME_DIR": str(runtime),
+        "TMPDIR": str(runtime),
         "QT_LINUX_ACCESSIBILITY_ALWAYS_ON": "1",
     }
     log = home / "desktop.log"
