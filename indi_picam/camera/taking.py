@@ -71,6 +71,8 @@ class _Take:
     """Why the last frame was not accepted."""
     last: Metadata | None = None
     """Of the last accepted frame."""
+    lens: float | None = None
+    """Where the last frame saw the lens, accepted or not."""
 
 
 class FrameTaker:
@@ -151,19 +153,21 @@ class FrameTaker:
             wait_us = ways.wait_us(self._seen, clock.monotonic_ns())
         if request.way is not None:
             return request.way, wait_us
-        if settings.lens_position is not None and settings.lens_position != self._lens:
-            # libcamera moves a lens over several frames: short ones.
-            return Way.PRIMER, wait_us
         if request.count > 1 or wait_us < min(starts.values()):
             return Way.FREE_RUNNING, wait_us
-        return ways.start_way(sensor, facts, settings.exposure_us), wait_us
+        return self._start_way(settings), wait_us
+
+    def _start_way(self, settings: Settings) -> Way:
+        if settings.lens_position not in (None, self._lens):
+            return Way.PRIMER  # libcamera moves a lens over several frames: short ones
+        return ways.start_way(self._camera.sensor, self._mode_facts(), settings.exposure_us)
 
     def _start(self, way: Way, settings: Settings) -> float:
         """Starts the sensor anew; returns how long until the exposure begins, in us."""
         facts, sensor = self._mode_facts(), self._camera.sensor
         self.stop_sensor()
         if way is Way.FREE_RUNNING:
-            way = ways.start_way(sensor, facts, settings.exposure_us)
+            way = self._start_way(settings)
         if way is Way.PRIMER:
             short = dataclasses.replace(settings, exposure_us=facts.exposure_min_us)
             self._camera.start(facts, short)
@@ -187,6 +191,9 @@ class FrameTaker:
             return
         facts = self._mode_facts()
         reason = ways.refusal(take.settings, take.requested_ns, got, self._camera.sensor, facts)
+        if reason is None and ways.lens_moves(take.settings, got, take.lens):
+            reason = "taken while the lens moved"
+        take.lens = got.lens_position
         if reason is not None or not capture.good:
             take.skipped += 1
             take.refusal = f"the last one was {reason or 'marked as bad'}"

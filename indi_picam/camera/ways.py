@@ -63,14 +63,22 @@ def refusal(
         return f"exposed for {got.exposure_us} us, not {asked.exposure_us} us"
     if abs(got.gain - asked.gain) > sensor.gain_tolerance(asked.gain):
         return f"taken at gain {got.gain:g}, not {asked.gain:g}"
-    if _differs(got.lens_position, asked.lens_position, LENS_TOLERANCE):
-        return f"taken with the lens at {got.lens_position:g} dioptres, not {asked.lens_position:g}"
     for got_gain, asked_gain in zip(got.colour_gains or (), asked.colour_gains or (), strict=False):
         if _differs(got_gain, asked_gain, 0.01 * asked_gain):
             return f"processed with a colour gain of {got_gain:g}, not {asked_gain:g}"
     if got.exposure_began_ns < requested_ns:
         return "begun before it was asked for"
     return None
+
+
+def lens_moves(asked: Settings, got: Metadata, before: float | None) -> bool:
+    """Whether the lens was on its way while a frame was taken.
+
+    Neither where it was sent nor where the frame ``before`` saw it: libcamera moves it by steps,
+    and no further than the module's tuning file says, which is less than the control's limits.
+    """
+    away = _differs(got.lens_position, asked.lens_position, LENS_TOLERANCE)
+    return away and got.lens_position != before
 
 
 def _differs(got: float | None, asked: float | None, tolerance: float) -> bool:

@@ -20,6 +20,8 @@ WIDEST = 30.0
 """Pixels; beyond, stars do not get wider: they are lost in the sky, and would be slow to draw."""
 SLEW = 2.0
 """Dioptres a frame (libcamera's tuning file of the imx708, ``max_slew``)."""
+NEAREST = 15.0
+"""Dioptres at which it ends, whatever the control's limits are (the same file, ``map``)."""
 AT_REST = 1.0
 """Where a lens stands before it was ever sent anywhere."""
 
@@ -33,8 +35,8 @@ class Lens:
         self._placed = False
 
     def send(self, position: float) -> None:
-        """Let it move there with the next frames."""
-        self._target = position
+        """Let it move there with the next frames, as far as it goes."""
+        self._target = min(max(position, 0.0), NEAREST)
 
     def frame_passed(self) -> None:
         """Move on; the first time, from an unknown place, straight to the target."""

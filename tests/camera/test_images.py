@@ -18,7 +18,7 @@ from indi_picam.camera.modes import (
     Way,
 )
 from indi_picam.camera.remote import Frame
-from indi_picam.simulator import isp, truth
+from indi_picam.simulator import isp, lens, truth
 from indi_picam.simulator.truth import order_after
 
 from .conftest import Bench, pixels_of, request_of, run, take, take_one, true_pixels
@@ -262,14 +262,49 @@ def test_a_lens_stands_where_the_frame_wants_it(bench: Bench) -> None:
     run(body())
 
 
+def test_a_lens_sent_too_far_is_used_where_it_ends(bench: Bench) -> None:
+    """The control's limits are wider than what the module's tuning file allows."""
+    bench.plug("imx708")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            request = request_of(LENS_MODE, 100_000, controls=(("LensPosition", (30.0,)),))
+            facts = await take_one(camera, request)
+            assert facts.lens_position == lens.NEAREST
+            assert facts.exposure_us == pytest.approx(100_000, abs=20)
+
+    run(body())
+
+
+def test_a_run_of_pictures_after_a_move_has_no_gap(bench: Bench) -> None:
+    bench.plug("imx708")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            for dioptres in (0.5, 4.0):
+                controls = (*NEUTRAL, ("LensPosition", (dioptres,)))
+                options = {"format": CaptureFormat.MONO, "controls": controls, "count": 6}
+                request = request_of(LENS_MODE, 150_000, roi=Roi(0, 0, 64, 64), **options)
+                frames = await take(camera, request)
+                starts = [frame.facts.sensor_timestamp_ns for frame in frames]
+                for frame in frames:
+                    os.close(frame.memory)
+                    assert frame.facts.lens_position == pytest.approx(dioptres)
+                    assert frame.facts.way is Way.FREE_RUNNING
+                gaps = np.diff(starts) / 1000
+                assert gaps == pytest.approx(frames[0].facts.frame_duration_us, abs=2)
+
+    run(body())
+
+
 def test_controls_are_reported_with_limits_where_there_are_any(bench: Bench) -> None:
     bench.plug("imx708,imx296")
 
     async def body() -> None:
         async with bench.camera() as camera:
             colour = await camera.open()
-            lens = colour.control("LensPosition")
-            assert lens is not None and (lens.min, lens.max, lens.default) == (0, 32, 1)
+            focus = colour.control("LensPosition")
+            assert focus is not None and (focus.min, focus.max, focus.default) == (0, 32, 1)
             contrast = colour.control("Contrast")
             assert contrast is not None and (contrast.min, contrast.max) == (0, 32)
             gains = colour.control("ColourGains")
