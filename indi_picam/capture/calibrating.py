@@ -19,7 +19,7 @@ import os
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -192,7 +192,7 @@ def exposures_us(mode: ModeFacts) -> tuple[int, int]:
 
 
 def start_and_lost(
-    short: list[tuple[float, int]], long: list[tuple[float, int]]
+    short: Sequence[tuple[float, int]], long: Sequence[tuple[float, int]]
 ) -> tuple[float, int]:
     """What a start takes in us, and how many frames are lost after it.
 
@@ -201,10 +201,10 @@ def start_and_lost(
     """
     (wait, length), (longer_wait, longer) = (_median(samples) for samples in (short, long))
     lost = max(0, round((longer_wait - wait) / (longer - length))) if longer > length else 0
-    return max(0.0, statistics.median_low(w - lost * n for w, n in short + long)), lost
+    return max(0.0, statistics.median_low(w - lost * n for w, n in (*short, *long))), lost
 
 
-def _median(samples: list[tuple[float, int]]) -> tuple[float, int]:
+def _median(samples: Sequence[tuple[float, int]]) -> tuple[float, int]:
     return statistics.median_low(w for w, _ in samples), samples[0][1]
 
 

@@ -281,14 +281,7 @@ class Calibrating:
             return None
         try:
             async with asyncio.timeout(DELIVERY_LIMIT_S):
-                await self._link.blob_slot(file.size)
-                began_s = clock.monotonic_s()
-                memory = os.open(f"/proc/self/fd/{file.memory}", os.O_RDONLY | os.O_CLOEXEC)
-                self._device.send_blob(
-                    self._image, self._image.name, memory, size=file.size, format=".fits"
-                )
-                await self._link.let_go()
-                return file.size / max(1e-6, clock.monotonic_s() - began_s)
+                return file.size / await self._delivery_s(file)
         except TimeoutError:
             self._device.message(
                 f"A frame was not let go by the clients within {DELIVERY_LIMIT_S:g} s: how fast "
@@ -296,6 +289,15 @@ class Calibrating:
                 "WARNING",
             )
             return None
+
+    async def _delivery_s(self, file: fits.FitsFile) -> float:
+        await self._link.blob_slot(file.size)
+        began_s = clock.monotonic_s()
+        memory = os.open(f"/proc/self/fd/{file.memory}", os.O_RDONLY | os.O_CLOEXEC)
+        name = self._image.name
+        self._device.send_blob(self._image, name, memory, size=file.size, format=".fits")
+        await self._link.let_go()
+        return max(1e-6, clock.monotonic_s() - began_s)
 
     # -- by itself ---------------------------------------------------------------------------------
 
