@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from indi_picam.camera.modes import (
+    CameraFault,
     CaptureFormat,
     FrameRequest,
     Orientation,
@@ -342,5 +343,24 @@ def test_the_sensor_says_whether_it_corrects_defects(
                 (parameters / "dpc_enable").write_text("0\n" if told else "1\n")
                 other = await take_one(camera, request_of(SMALL, 2_000))
                 assert other.corrects_defects is not told
+
+    run(body())
+
+
+def test_memory_for_raw_pictures_alone_still_gives_raw_pictures(bench: Bench) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            await camera.configure(SMALL)
+            bench.fault("no_memory = yes")
+            with pytest.raises(CameraFault, match=r"memory for rgb pictures.*config\.txt") as fault:
+                await take(camera, request_of(SMALL, 1_000, format=CaptureFormat.RGB))
+            assert not fault.value.retry
+            bench.fault("")
+            (frame,) = await take(camera, request_of(SMALL, 1_000))
+            logged = bench.logged(frame.facts)
+            truth_of_it = true_pixels(bench, logged, SMALL.full_frame, 1, True)
+            np.testing.assert_array_equal(pixels_of(frame), truth_of_it)
 
     run(body())

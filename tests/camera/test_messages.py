@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -11,9 +11,12 @@ from indi_picam.camera import messages
 from indi_picam.camera.messages import Message, decode, encode
 from indi_picam.camera.modes import (
     CameraFacts,
+    CaptureFormat,
+    ControlLimits,
     FrameFacts,
     FrameRequest,
     ModeFacts,
+    Orientation,
     Roi,
     SensorMode,
     Way,
@@ -61,19 +64,42 @@ FRAME = FrameFacts(
     skipped=3,
 )
 REQUEST = FrameRequest(MODE, 100_000, 4.0, Roi(1, 3, 641, 480), way=Way.FREE_RUNNING)
+PICTURE: dict[str, Any] = {
+    "format": CaptureFormat.MONO,
+    "orientation": Orientation(vflip=True),
+    "controls": (("ColourGains", (2.0, 1.5)), ("AwbEnable", (0.0,))),
+}
+CONTROLS = (
+    ControlLimits("Contrast", 0.0, 32.0, 1.0),
+    ControlLimits("ColourGains", 0.0, 32.0, None),
+)
 
 MESSAGES: list[Message] = [
     messages.Open(CAMERA.camera_id),
     messages.Configure(MODE),
+    messages.Configure(MODE, Orientation(hflip=True)),
     messages.Take(7, REQUEST),
     messages.Take(8, dataclasses.replace(REQUEST, way=None, bin_x=2, bin_y=2, count=20)),
+    messages.Take(9, dataclasses.replace(REQUEST, **PICTURE)),
     messages.Abort(),
     messages.Close(),
     messages.Opened(CAMERA),
+    messages.Opened(dataclasses.replace(CAMERA, controls=CONTROLS, corrects_defects=True)),
     messages.Configured(GRANTED),
     messages.Began(7, 2**62),
     messages.Finished(7, FRAME),
     messages.Finished(7, dataclasses.replace(FRAME, temperature_c=-12.0, bayer_pattern=None)),
+    messages.Finished(
+        8,
+        dataclasses.replace(
+            FRAME,
+            format=CaptureFormat.RGB,
+            lens_position=0.5,
+            colour_gains=(2.25, 1.5),
+            colour_temperature_k=4500,
+            corrects_defects=False,
+        ),
+    ),
     messages.Stopped(),
     messages.Failed(None, "Something \u201codd\u201d \u2013 \U0001f52d", False),
     messages.Failed(7, "", True),

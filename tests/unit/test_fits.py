@@ -13,7 +13,15 @@ import pytest
 from astropy.io import fits as astropy_fits
 
 from indi_picam import clock, fits
-from indi_picam.camera.modes import FrameFacts, FrameRequest, ModeFacts, Roi, SensorMode, Way
+from indi_picam.camera.modes import (
+    CaptureFormat,
+    FrameFacts,
+    FrameRequest,
+    ModeFacts,
+    Roi,
+    SensorMode,
+    Way,
+)
 
 MODE = ModeFacts(
     mode=SensorMode(4056, 3040, 12),
@@ -146,3 +154,46 @@ def test_levels_follow_the_binning(binning: int, black: float, saturate: int) ->
     values = {card.keyword: card.value for card in fits.exposure_cards(request, facts, MODE)}
     assert (values["BLKLEVEL"], values["SATURATE"]) == (black, saturate)
     assert (values["XPIXSZ"], values["PIXSIZE1"]) == (1.55 * binning, 1.55)
+
+
+@pytest.mark.parametrize("capture_format", [CaptureFormat.MONO, CaptureFormat.RGB])
+def test_pictures_of_the_isp_are_planes_of_bytes(capture_format: CaptureFormat) -> None:
+    planes, height, width = capture_format.planes, 7, 101
+    pixels = np.random.default_rng(6).integers(0, 256, (planes, height, width), np.uint8)
+    data = pixels.tobytes() + bytes(-pixels.size % fits.BLOCK)
+    memory, raw_facts, _ = written()
+    os.close(memory)
+    memory = os.memfd_create("frame")
+    os.pwrite(memory, data, fits.HEADER_ROOM)
+    total = int(np.frombuffer(data, ">u4").astype(np.uint64).sum())
+    facts = replace(
+        raw_facts,
+        datasum=(total & 0xFFFFFFFF) + (total >> 32),
+        format=capture_format,
+        bayer_pattern=None,
+        black_level=0.0,
+        saturation=255,
+        colour_gains=(2.0, 1.5),
+        colour_temperature_k=4500,
+    )
+    request = replace(REQUEST, format=capture_format, bin_x=2, bin_y=2)
+    file = fits.finish(memory, facts, fits.exposure_cards(request, facts, MODE))
+    with open(memory, "rb", closefd=True) as content:
+        whole = content.read()
+    assert len(whole) == file.size
+    with astropy_fits.open(io.BytesIO(whole), checksum=True) as hdus:
+        hdus.verify("exception")
+        header = hdus[0].header
+        np.testing.assert_array_equal(hdus[0].data.reshape(pixels.shape), pixels)
+    assert (header["BITPIX"], header["NAXIS"]) == (8, 3 if planes == 3 else 2)
+    assert not {"BZERO", "BSCALE", "BAYERPAT"} & set(header)
+    # Binned pixels are means: neither black nor white moves.
+    assert (header["BLKLEVEL"], header["SATURATE"]) == (0, 255)
+    assert (header["WBRED"], header["WBBLUE"], header["COLTEMP"]) == (2.0, 1.5, 4500)
+
+
+@pytest.mark.parametrize(("capture_format", "pixel_bytes"), [("raw", 2), ("mono", 1), ("rgb", 3)])
+def test_files_are_as_large_as_foretold(capture_format: str, pixel_bytes: int) -> None:
+    request = replace(REQUEST, format=CaptureFormat(capture_format), roi=Roi(0, 0, 1000, 1000))
+    blocks = -(-1_000_000 * pixel_bytes // fits.BLOCK)
+    assert fits.file_bytes(request) == request.header_room + blocks * fits.BLOCK
