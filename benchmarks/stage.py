@@ -124,16 +124,15 @@ class Stage:
 
     def delivered(self, until: float, seconds: float) -> Entry:
         """The log's frame behind a picture: the last good one completed until a time."""
-        fitting = [
-            entry
-            for entry in self.log()
-            if entry["status"] == "success"
-            and entry["completed_ns"] * 1e-9 < until
-            and abs(entry["exposure_ns"] * 1e-9 - seconds) < 0.01 * seconds
-        ]
-        if not fitting:
-            raise RuntimeError(f"the log has no frame of {seconds} s for this picture")
-        return fitting[-1]
+        entries = self.log()
+        for _ in range(100):  # the sensor notes a frame when it has handed it over
+            for entry in reversed(entries):
+                fits = abs(entry["exposure_ns"] * 1e-9 - seconds) < 0.01 * seconds
+                if fits and entry["status"] == "success" and entry["completed_ns"] * 1e-9 < until:
+                    return entry
+            time.sleep(0.01)
+            entries += self.log()
+        raise RuntimeError(f"the log has no frame of {seconds} s for this picture")
 
     def log(self) -> list[Entry]:
         """What the sensor's log has got since it was last asked for."""
