@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from benchmarks import (
     small_machine,
     starting,
 )
-from benchmarks.figures import Figure, as_json, machine, table
+from benchmarks.figures import Figure, as_json, cannot, machine, table
+from benchmarks.wire import Silence
 
 HERE = Path(__file__).parent
 Job = Callable[[int], list[Figure]]
@@ -76,13 +78,19 @@ def main() -> None:
     figures: list[Figure] = []
     for name in options.jobs or JOBS:
         print(f"{name} ...", flush=True)
-        figures += (JOBS | SHORT)[name](options.rounds)
+        try:
+            figures += (JOBS | SHORT)[name](options.rounds)
+        except (RuntimeError, OSError, Silence) as fault:
+            traceback.print_exc()
+            figures.append(cannot(name, "this run", f"{type(fault).__name__}: {fault}"))
     about["load at the end"] = machine()["load"]
     options.json.write_text(as_json(figures, about) + "\n")
     surroundings = ", ".join(f"{key} {value}" for key, value in about.items())
     print(f"\n{table(figures)}\n\n{surroundings}")
     if options.page:
         options.page.write_text(_PAGE.format(surroundings=surroundings, table=table(figures)))
+    if any(figure.note.startswith("cannot") for figure in figures):
+        sys.exit("A job could not be done.")
     if options.strict and any(figure.met is False for figure in figures):
         sys.exit("A limit is missed.")
 
