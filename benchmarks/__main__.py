@@ -76,12 +76,14 @@ def main() -> None:
     namespace.enter()
     about = machine()
     figures: list[Figure] = []
+    failed: list[str] = []
     for name in options.jobs or JOBS:
         print(f"{name} ...", flush=True)
         try:
             figures += (JOBS | SHORT)[name](options.rounds)
         except (RuntimeError, OSError, Silence) as fault:
             traceback.print_exc()
+            failed.append(name)
             figures.append(cannot(name, "this run", f"{type(fault).__name__}: {fault}"))
     about["load at the end"] = machine()["load"]
     options.json.write_text(as_json(figures, about) + "\n")
@@ -89,8 +91,8 @@ def main() -> None:
     print(f"\n{table(figures)}\n\n{surroundings}")
     if options.page:
         options.page.write_text(_PAGE.format(surroundings=surroundings, table=table(figures)))
-    if any(figure.note.startswith("cannot") for figure in figures):
-        sys.exit("A job could not be done.")
+    if failed:
+        sys.exit(f"Not measured: {', '.join(failed)}.")
     if options.strict and any(figure.met is False for figure in figures):
         sys.exit("A limit is missed.")
 
