@@ -16,7 +16,7 @@ INFINITY = 0.5
 BLUR = 8.9
 """Pixels of the full mode that a star spreads over for each dioptre out of focus: 4.74 mm at f/1.8
 and 1.4 um pixels, as in the Camera Module 3."""
-WIDEST = 30.0
+WIDEST = 12.0
 """Pixels; beyond, stars do not get wider: they are lost in the sky, and would be slow to draw."""
 SLEW = 2.0
 """Dioptres a frame (libcamera's tuning file of the imx708, ``max_slew``)."""
@@ -47,9 +47,9 @@ class Lens:
         self._placed = True
 
 
-def seen_through(sky: Sky, sensor: Sensor, position: float | None) -> Sky:
-    """The sky with stars as wide as the lens makes them."""
-    if not sensor.autofocus or position is None:
+def seen_through(sky: Sky, sensor: Sensor, position: float) -> Sky:
+    """The sky with stars as wide as the lens makes them, if there is one that moves."""
+    if not sensor.autofocus:
         return sky
     blur = min(BLUR * abs(position - INFINITY), WIDEST)
     return sky._replace(fwhm=math.hypot(sky.fwhm, blur))

@@ -50,7 +50,7 @@ class Exposure:
     noise: tuple[int, int]
     """Seed of the run and number of the frame."""
     lens_position: float
-    """The picture is drawn for it already."""
+    """The picture is of the sky as seen through it."""
 
 
 def _shares(edges: NDArray[np.float64], mean: float, read_noise: float) -> NDArray[np.float64]:
@@ -105,19 +105,10 @@ def prepare() -> None:
 class Picture:
     """A sensor in one mode, turned one way, looking at a sky."""
 
-    def __init__(
-        self,
-        sensor: Sensor,
-        mode: Mode,
-        hflip: bool,
-        vflip: bool,
-        sky: Sky,
-        lens_position: float | None = None,
-    ) -> None:
+    def __init__(self, sensor: Sensor, mode: Mode, hflip: bool, vflip: bool, sky: Sky) -> None:
         self.sensor, self.mode, self._sky = sensor, mode, sky
         self.hflip, self.vflip = hflip, vflip
         self._grid = sky_of.colour_grid(order_after(sensor.order, hflip, vflip))
-        sky = seen_through(sky, sensor, lens_position)
         self._light = sky_of.light(sky, sensor, mode, hflip, vflip)
         self._pool_of: tuple[float, float, float] | None = None
         self._pools: list[Words] = []
@@ -193,8 +184,8 @@ def render(logged: Mapping[str, Any], settings: Settings) -> Words:
     """See :func:`truth.render`."""
     sensor = SENSORS[logged["sensor"]]
     mode = sensor.mode(logged["mode"])
-    turned = logged["hflip"], logged["vflip"]
-    picture = Picture(sensor, mode, *turned, settings.sky, logged["lens_position"])
+    sky = seen_through(settings.sky, sensor, logged["lens_position"])
+    picture = Picture(sensor, mode, logged["hflip"], logged["vflip"], sky)
     out = np.empty((mode.height, mode.width), np.uint16)
     for _ in picture.draw(exposure_of(logged), out):
         pass

@@ -30,6 +30,7 @@ from .frame_log import FrameLog
 from .ipa import Ipa
 from .isp import Look
 from .layouts import Layout
+from .lens import seen_through
 from .picture import Exposure, Picture, prepare
 from .stream import Asked, Frame, Stream
 
@@ -40,7 +41,7 @@ SPIN_S = 0.0002
 UNWATCHED_S = 0.002
 """Frames that nobody takes are looked after that late; it would only cost to be punctual."""
 PICTURES_KEPT = 8
-"""Modes, flips and lens positions that need not be worked out again."""
+"""Views, with what the lens makes of them, that need not be worked out again."""
 
 
 class Thermometer:
@@ -134,15 +135,14 @@ class SensorProcess:
     def _picture(self) -> Picture:
         if self._view is None:
             raise RuntimeError("the sensor is not configured")
-        key = (*self._view, self._ipa.lens.position)
+        sky = seen_through(self._settings.sky, self._sensor, self._ipa.lens.position)
+        key = (*self._view, sky.fwhm)
         if key not in self._pictures:
-            name, hflip, vflip, position = key
+            name, hflip, vflip = self._view
             while len(self._pictures) >= PICTURES_KEPT:
                 del self._pictures[next(iter(self._pictures))]
             mode = self._sensor.mode(name)
-            self._pictures[key] = Picture(
-                self._sensor, mode, hflip, vflip, self._settings.sky, position
-            )
+            self._pictures[key] = Picture(self._sensor, mode, hflip, vflip, sky)
         return self._pictures[key]
 
     def _new_drawing(self, frame: Frame, asked: Asked) -> Drawing:
