@@ -11,6 +11,8 @@ IPS_BUSY: int
 IPS_IDLE: int
 IPS_OK: int
 IP_RO: int
+ISR_NOFMANY: int
+ISS_OFF: int
 ISS_ON: int
 
 class _Element:
@@ -56,6 +58,7 @@ class PropertyNumber(Property):
 
 class PropertySwitch(Property):
     def __init__(self, source: Property | int) -> None: ...
+    def getRule(self) -> int: ...
     def __iter__(self) -> Iterator[_Switch]: ...
     def __getitem__(self, index: int) -> _Switch: ...
 

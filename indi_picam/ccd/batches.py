@@ -316,7 +316,12 @@ class Batches:
     async def _acknowledge(self, asked: Mapping[str, str]) -> Answer:
         batch, numbers = self._frames(asked)
         self._store.acknowledge(batch, numbers)
-        return Answer(values=asked, then=lambda: self._show(batch))
+
+        def tell() -> None:
+            self._show(batch)
+            self._show_stored()
+
+        return Answer(values=asked, then=tell)
 
     async def _redeliver(self, asked: Mapping[str, str]) -> Answer:
         batch, numbers = self._frames(asked)

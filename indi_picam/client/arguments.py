@@ -17,6 +17,7 @@ from indi_picam.client.failure import Exit
 from indi_picam.client.formats import Format
 
 DEFAULT_PORT = 7624
+DEFAULT_SERVER = "localhost", DEFAULT_PORT
 Address = tuple[str, int]
 AddParser = Callable[..., argparse.ArgumentParser]
 
@@ -31,6 +32,10 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     _add_capture(commands.add_parser)
+    _add_query(commands.add_parser)
+    _add_calibrate(commands.add_parser)
+    _add_settings(commands.add_parser)
+    _add_batches(commands.add_parser)
     return whole
 
 
@@ -130,10 +135,6 @@ def _add_batch(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_device(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", metavar="NAME", help="the camera, where there are several")
-
-
 def _options_help() -> str:
     working = "\n".join(f"  {name:<10}  {meaning}" for name, meaning in options.WORKING.items())
     idle = textwrap.indent(textwrap.fill(", ".join(options.WITHOUT_EFFECT), 72), "    ")
@@ -166,7 +167,7 @@ def _capture(command: argparse.ArgumentParser, arguments: argparse.Namespace) ->
         arguments.rate,
         arguments.patience,
     )
-    servers = list(dict.fromkeys(arguments.servers or [("localhost", DEFAULT_PORT)]))
+    servers = list(dict.fromkeys(arguments.servers or [DEFAULT_SERVER]))
     capture.run(
         [
             capture.Order(
@@ -179,6 +180,7 @@ def _capture(command: argparse.ArgumentParser, arguments: argparse.Namespace) ->
                 count=arguments.count or 0,
                 batch=arguments.batch,
                 resume=arguments.resume,
+                frames=None,
                 how=how,
                 is_verbose=arguments.is_verbose,
             )
@@ -195,6 +197,159 @@ def _directory(server: Address, servers: Sequence[Address]) -> str:
     name = host.replace("/", "_").replace(":", "_")
     is_alone = [other for other, _port in servers].count(host) == 1
     return name if is_alone else f"{name}_{port}"
+
+
+# -- what is known, set and stored ----------------------------------------------------------------
+
+
+def _add_one_camera(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-H",
+        dest="server",
+        metavar="HOST[:PORT]",
+        type=_server,
+        default=DEFAULT_SERVER,
+        help=f"the INDI server (localhost:{DEFAULT_PORT})",
+    )
+    _add_device(command)
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", metavar="NAME", help="the camera, where there are several")
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", dest="as_json", action="store_true", help="for programs")
+
+
+def _add_query(add_parser: AddParser) -> None:
+    command = add_parser(
+        "query",
+        help="what a camera can do, and how long a batch would take",
+        description="Tells what a camera can do as it is set now, how many frames fit, and how "
+        "long a batch of N frames would take.",
+    )
+    _add_one_camera(command)
+    _add_json(command)
+    command.add_argument(
+        "-e", dest="exposure_s", metavar="SECONDS", type=_not_negative, help="exposure of a frame"
+    )
+    command.add_argument("count", metavar="N", type=_count, nargs="?", help="how many frames")
+
+    def run(arguments: argparse.Namespace) -> None:
+        from indi_picam.client import query
+        from indi_picam.client.connection import Server
+
+        query.run(
+            Server(*arguments.server),
+            arguments.device,
+            arguments.count,
+            arguments.exposure_s,
+            as_json=arguments.as_json,
+        )
+
+    command.set_defaults(run=run)
+
+
+def _add_calibrate(add_parser: AddParser) -> None:
+    command = add_parser(
+        "calibrate",
+        help="measure how fast a camera is",
+        description="Has the driver measure the camera and the mode as they are set now: how soon "
+        "exposures begin, readout, disk and network. Estimates rest on it.",
+    )
+    _add_one_camera(command)
+
+    def run(arguments: argparse.Namespace) -> None:
+        from indi_picam.client import calibrate
+        from indi_picam.client.connection import Server
+
+        calibrate.run(Server(*arguments.server), arguments.device)
+
+    command.set_defaults(run=run)
+
+
+def _add_settings(add_parser: AddParser) -> None:
+    command = add_parser(
+        "settings",
+        help="see and change any setting of a camera",
+        description="NAME is one of the names in the list, or PROPERTY.ELEMENT of any property.",
+    )
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="all settings")
+    listing.add_argument("--all", dest="is_whole", action="store_true", help="every property")
+    get = actions.add_parser("get", help="the value of settings")
+    get.add_argument("names", metavar="NAME", nargs="+")
+    change = actions.add_parser("set", help="change settings, in that order")
+    change.add_argument("names", metavar="NAME=VALUE", nargs="+")
+    for action in (listing, get, change):
+        _add_one_camera(action)
+
+    def run(arguments: argparse.Namespace) -> None:
+        from indi_picam.client import settings
+        from indi_picam.client.connection import Server
+
+        server = Server(*arguments.server)
+        if arguments.action == "list":
+            settings.show_all(server, arguments.device, is_whole=arguments.is_whole)
+        elif arguments.action == "get":
+            settings.show(server, arguments.device, arguments.names)
+        else:
+            settings.change(server, arguments.device, arguments.names)
+
+    command.set_defaults(run=run)
+
+
+def _add_batches(add_parser: AddParser) -> None:
+    command = add_parser(
+        "batches",
+        help="what a camera keeps of batches",
+        description="Lists, fetches and discards what lies in a camera's store.",
+    )
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="the batches that are kept")
+    _add_json(listing)
+    redeliver = actions.add_parser("redeliver", help="have frames sent again, into files")
+    redeliver.add_argument("id", metavar="ID")
+    redeliver.add_argument(
+        "frames", metavar="FRAMES", nargs="?", default="", help="1-5,8; else all"
+    )
+    redeliver.add_argument("-v", dest="is_verbose", action="store_true", help="tell of each file")
+    _add_files(redeliver)
+    discard = actions.add_parser("discard", help="delete a batch, fetched or not")
+    discard.add_argument("id", metavar="ID")
+    discard.add_argument("--yes", dest="is_sure", action="store_true", help="do not ask")
+    for action in (listing, redeliver, discard):
+        _add_one_camera(action)
+
+    def run(arguments: argparse.Namespace) -> None:
+        from indi_picam.client import batches, capture
+        from indi_picam.client.batch import BatchWish
+        from indi_picam.client.connection import Server
+
+        server = Server(*arguments.server)
+        if arguments.action == "list":
+            batches.show_all(server, arguments.device, as_json=arguments.as_json)
+        elif arguments.action == "discard":
+            batches.discard(server, arguments.device, arguments.id, is_sure=arguments.is_sure)
+        else:
+            order = capture.Order(
+                server=server,
+                device=arguments.device,
+                directory=arguments.directory,
+                base=arguments.base,
+                format=Format(arguments.format),
+                wish=None,
+                count=0,
+                batch=True,
+                resume=arguments.id,
+                frames=arguments.frames,
+                how=BatchWish(),
+                is_verbose=arguments.is_verbose,
+            )
+            capture.run([order])
+
+    command.set_defaults(run=run)
 
 
 # -- values ----------------------------------------------------------------------------------------

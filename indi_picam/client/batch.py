@@ -13,6 +13,7 @@ nothing of files or the screen; called by ``capture``.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ SILENCE_S = 60.0
 """A frame that is due and does not come for so long is asked for again."""
 MOST_REQUESTS = 3
 """In vain, one after the other."""
+
+_COUNT = re.compile(r"(\d+) frames of batch")
+"""In the driver's answer to BATCH_REDELIVER: how many it sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Batch:
         """``keep`` has a frame with its number saved when it returns; ``show`` is called often."""
         self.id = ""
         self.here: set[int] = set()
+        self.is_lost = False
+        """Whether its camera has no memory of it."""
         self._device = device
         self._wish = wish
         self._keep = keep
@@ -76,9 +82,14 @@ class Batch:
         self._running = False
         self._aborted = False
         self._fault: Failure | None = None
+        self._frames = ""
+        """Those that are wanted; empty: all."""
+        self._due: int | None = None
+        """How many of those are still to come."""
         self._requests = 0
         self._news: tuple[int, ...] = ()
         self._news_at = time.monotonic()
+        device.connection.want_blobs(device.name, "BATCH1")
 
     @property
     def progress(self) -> BatchProgress:
@@ -93,7 +104,7 @@ class Batch:
     # -- beginning ---------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Has frames kept and sent as wished; raises Failure if that is refused."""
+        """Has the frames of a new one kept and sent as wished; raises Failure if refused."""
         device = self._device
         wanted = {"BATCH_STORAGE": self._wish.storage, "BATCH_DELIVERY": self._wish.delivery}
         for name, switch in wanted.items():
@@ -102,7 +113,6 @@ class Batch:
                 device.change(name, switch)
         if self._wish.rate_mb_s is not None:
             device.change("BATCH_RATE", {"RATE": self._wish.rate_mb_s})
-        device.connection.want_blobs(device.name, "BATCH1")
 
     def start(self, count: int, exposure_s: float) -> None:
         """Has it begun, and tells the driver's sentences about where it is kept and how long.
@@ -121,10 +131,9 @@ class Batch:
             raise
         if not self.id:
             raise Failure(Exit.TIMED_OUT, f"{device.name} does not tell which batch it began.")
-        for message in connection.messages:
-            if message.number > before and message.device == device.name:
-                if not message.is_serious and self.id in message.text:
-                    device.say(message.sentence)
+        for sentence in device.sentences(before):
+            if self.id in sentence:
+                device.say(sentence)
         self._count, self._running = count, True
 
     def _told_id(self, since: int) -> str | None:
@@ -140,6 +149,15 @@ class Batch:
         """
         self.id, self.here = id, set(here)
         self._take_up()
+
+    def redeliver(self, id: str, here: Collection[int], frames: str) -> None:
+        """Has frames (``1-5,8``; empty: all) sent that the camera still keeps; takes none.
+
+        Raises:
+            Failure: there is no such batch or frame.
+        """
+        self.id, self.here, self._frames, self._aborted = id, set(here), frames, True
+        self._ask_for_the_rest()
 
     # -- following ---------------------------------------------------------------------------------
 
@@ -165,11 +183,18 @@ class Batch:
     def abort(self) -> None:
         """Has no more frames taken; ``follow`` then fetches those that are."""
         self._aborted = True
-        if self._running:
+        if not self._running:
+            return
+        try:
             self._device.change("BATCH_CONTROL", "ABORT")
+        except Failure as refusal:
+            if refusal.exit_status is not Exit.CAMERA:  # it has just ended by itself
+                raise
 
     @property
     def _is_over(self) -> bool:
+        if self._due is not None:
+            return self._due <= 0
         if self._count and len(self.here) >= self._count:
             return True
         get = self._device.number
@@ -201,17 +226,16 @@ class Batch:
     @property
     def _runs_there(self) -> bool:
         start = self._device.get("BATCH_START")
-        return start is not None and start.state == "Busy" and self._is_the_last_there
-
-    @property
-    def _is_the_last_there(self) -> bool:
-        return self._device.text("BATCH_STATUS", "BATCH") == self.id
+        is_ours = self._device.text("BATCH_STATUS", "BATCH") == self.id
+        return start is not None and start.state == "Busy" and is_ours
 
     def _take(self, blob: Blob) -> None:
         known = batch_frame(blob.data)
         if known is None or known[0] != self.id:
             return
         number = known[1]
+        if self._due is not None:
+            self._due -= 1
         if number not in self.here:
             self._keep(blob, number, self.progress)
             self.here.add(number)
@@ -261,13 +285,16 @@ class Batch:
         """Has all frames sent that are there and not here."""
         self._acknowledge(self.here)
         before = self._device.connection.heard
-        self._device.change("BATCH_REDELIVER", {"BATCH": self.id, "FRAMES": ""})
+        self._device.change("BATCH_REDELIVER", {"BATCH": self.id, "FRAMES": self._frames})
 
         def told() -> bool | None:
             progress = self._device.get("BATCH_PROGRESS")
             return True if progress is not None and progress.number > before else None
 
         self._device.connection.wait_for(told, 5)
+        if self._frames:
+            counts = [_COUNT.match(sentence) for sentence in self._device.sentences(before)]
+            self._due = next((int(count[1]) for count in counts if count), 0)
         self._count = int(self._device.number("BATCH_PROGRESS", "ASKED"))
 
     def _acknowledge(self, numbers: Collection[int]) -> None:
@@ -289,14 +316,13 @@ class Batch:
     def _take_up(self) -> None:
         """Goes on where the driver is: has what is there sent, and what is missing taken."""
         device = self._device
-        start = device.get("BATCH_START")
         self._running = self._runs_there
-        was_ended_there = not self._running and self._is_the_last_there
         try:
             self._ask_for_the_rest()
         except Failure as refusal:
             if refusal.exit_status is not Exit.CAMERA or not self.here:
                 raise
+            self.is_lost = True
             raise Failure(
                 Exit.CAMERA,
                 f"{refusal} Frames kept in memory are lost when their driver ends; "
@@ -306,8 +332,6 @@ class Batch:
         wanted = not self._aborted and self._fault is None and progress.taken < progress.asked
         if self._running or not wanted:
             return
-        if was_ended_there and self.here and start is not None and start.state == "Idle":
-            device.say("The batch was aborted meanwhile; its missing frames are taken now.")
         device.change("BATCH_CONTINUE", {"BATCH": self.id}, BEGIN_LIMIT_S)
         device.connection.wait_for(lambda: self._runs_there or None, BEGIN_LIMIT_S)
         device.say(f"Taking the {progress.asked - progress.taken} missing frames.")

@@ -45,6 +45,8 @@ class Order:
     """Whether to take a batch; None: where the camera can and there is more than one frame."""
     resume: str | None
     """Id of the batch to fetch; empty: the newest that is not here; None: take a new one."""
+    frames: str | None
+    """Of that batch, to be fetched only; empty: all; None: fetch all and take what is missing."""
     how: BatchWish
     is_verbose: bool
 
@@ -120,9 +122,9 @@ class Job:
             self._batch = self._new_batch() if self._takes_batch else None
             if order.wish is not None:
                 self._camera.set_up(order.wish)
+                if self._batch is not None:
+                    self._batch.prepare()
             self._camera.have_frames_sent()
-            if self._batch is not None:
-                self._batch.prepare()
         except KeyboardInterrupt:
             raise Failure(Exit.INTERRUPTED, "Stopped before the first frame.") from None
         if order.wish is not None:
@@ -199,10 +201,16 @@ class Job:
     def _take_batch(self, batch: Batch) -> None:
         try:
             self._begin(batch)
-            batch.follow()
+            self._follow(batch)
         except KeyboardInterrupt:
             self._stop.follow()
             raise self._stopped(batch) from None
+
+    def _follow(self, batch: Batch, *, abort: bool = False) -> None:
+        try:
+            if abort:
+                batch.abort()
+            batch.follow()
         except Failure as failure:
             raise Failure(
                 failure.exit_status, f"{failure} {self._how_to_get_the_rest(batch)}".strip()
@@ -219,7 +227,10 @@ class Job:
         if here:
             self._first = max(1, min(number - frame for frame, number in here.items()) + 1)
         self._say(f"{self._device.name}: batch {id}, {len(here)} frames of it are here.")
-        batch.resume(id, here)
+        if order.frames is not None:
+            batch.redeliver(id, here, order.frames)
+        else:
+            batch.resume(id, here)
 
     def _newest(self) -> str:
         """The newest batch in the camera's store that is not finished."""
@@ -235,12 +246,9 @@ class Job:
         try:
             if batch.id:
                 self._say("Stopping: what is taken is being fetched. Ctrl-C again stops at once.")
-                batch.abort()
-                batch.follow()
+                self._follow(batch, abort=True)
         except Failure as failure:
-            return Failure(
-                Exit.INTERRUPTED, f"stopped. {failure} {self._how_to_get_the_rest(batch)}"
-            )
+            return Failure(Exit.INTERRUPTED, f"stopped. {failure}")
         except KeyboardInterrupt:
             return Failure(
                 Exit.INTERRUPTED, f"stopped at once. {self._how_to_get_the_rest(batch)}".strip()
@@ -253,7 +261,7 @@ class Job:
         )
 
     def _how_to_get_the_rest(self, batch: Batch) -> str:
-        if not batch.id:
+        if not batch.id or batch.is_lost:
             return ""
         order = self.order
         words = ["picam", "capture", "-H", str(order.server)]

@@ -26,7 +26,7 @@ from indi_picam.client.stop import Stop
 
 T = TypeVar("T")
 Asked = str | Mapping[str, float] | Mapping[str, str]
-"""New values of a property: the switch to be On, numbers, or texts."""
+"""New values of a property: the switch to be On, numbers (switches: True or False), or texts."""
 MOST_FILES_QUEUED = 3
 
 
@@ -55,6 +55,8 @@ class Property:
     label: str = ""
     group: str = ""
     is_writable: bool = True
+    has_many: bool = False
+    """Whether any number of its switches may be On."""
     number: int = 0
     """Counts what was heard, so that an answer can be told from what was there before."""
 
@@ -115,6 +117,7 @@ def _copied(view: PyIndi.Property) -> Property:
     values: dict[str, float | str | bool] = {}
     limits: dict[str, tuple[float, float]] = {}
     labels: dict[str, str] = {}
+    has_many = False
     kind = view.getType()
     if kind == PyIndi.INDI_NUMBER:
         for number in PyIndi.PropertyNumber(view):
@@ -122,7 +125,9 @@ def _copied(view: PyIndi.Property) -> Property:
             limits[number.getName()] = number.getMin(), number.getMax()
             labels[number.getName()] = number.getLabel()
     elif kind == PyIndi.INDI_SWITCH:
-        for switch in PyIndi.PropertySwitch(view):
+        switches = PyIndi.PropertySwitch(view)
+        has_many = switches.getRule() == PyIndi.ISR_NOFMANY
+        for switch in switches:
             values[switch.getName()] = switch.getState() == PyIndi.ISS_ON
             labels[switch.getName()] = switch.getLabel()
     elif kind == PyIndi.INDI_TEXT:
@@ -139,6 +144,7 @@ def _copied(view: PyIndi.Property) -> Property:
         view.getLabel(),
         view.getGroupName(),
         view.getPermission() != PyIndi.IP_RO,
+        has_many,
     )
 
 
@@ -345,10 +351,13 @@ class Connection:
 
 def _vector(asked: Asked) -> PyIndi.Property:
     if isinstance(asked, str):
-        switch = PyIndi.PropertySwitch(1)
-        switch[0].setName(asked)
-        switch[0].setState(PyIndi.ISS_ON)
-        return switch
+        asked = {asked: True}
+    if all(isinstance(value, bool) for value in asked.values()):
+        switches = PyIndi.PropertySwitch(len(asked))
+        for switch, (name, is_on) in zip(switches, asked.items(), strict=True):
+            switch.setName(name)
+            switch.setState(PyIndi.ISS_ON if is_on else PyIndi.ISS_OFF)
+        return switches
     if all(isinstance(value, str) for value in asked.values()):
         texts = PyIndi.PropertyText(len(asked))
         for text, (name, words) in zip(texts, asked.items(), strict=True):

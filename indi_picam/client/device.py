@@ -6,13 +6,14 @@ knows cameras and batches; knows neither.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 
 from indi_picam.client.connection import Asked, Connection, Property, Server
 from indi_picam.client.failure import Exit, Failure
 from indi_picam.client.finding import FIND_LIMIT_S, find
-from indi_picam.client.stop import Stop
+from indi_picam.client.stop import Requests, Stop
 
 CONNECT_LIMIT_S = 60.0
 CHANGE_LIMIT_S = 15.0
@@ -22,6 +23,15 @@ def open_device(server: Server, name: str | None, say: Callable[[str], None], st
     """The camera of that name, or the only one of a server; raises Failure if there is none."""
     connection = Connection(server, stop)
     return Device(connection, find(connection, name), say)
+
+
+def connected_device(server: Server, name: str | None, *needed: str) -> Device:
+    """The same, connected, for commands that take no pictures; its sentences go to stderr."""
+    device = open_device(
+        server, name, lambda sentence: print(sentence, file=sys.stderr), Stop(Requests())
+    )
+    device.connect(*needed)
+    return device
 
 
 class Device:
@@ -152,6 +162,14 @@ class Device:
             )
             sentence = "no reason given" + (f"; the limits are {ranges}" if ranges else "")
         return Failure(Exit.CAMERA, f"{self.name} refused {what}: {sentence}")
+
+    def sentences(self, since: int) -> list[str]:
+        """What the driver said after the event numbered ``since``, warnings left out."""
+        return [
+            message.sentence
+            for message in self.connection.messages
+            if message.number > since and message.device == self.name and not message.is_serious
+        ]
 
     def new_warnings(self) -> list[str]:
         """What the driver warned of, each sentence once."""
