@@ -17,6 +17,7 @@ from indi_picam.simulator import settings as simulator_settings
 from indi_picam.simulator.truth import order_after
 from tests.system.client import Client, picture, values
 from tests.system.conftest import DEVICE, StartServer, connect
+from tests.system.test_batches import delivered, numbers, start_batch
 
 SMALL = "1332x990_10"
 
@@ -295,6 +296,22 @@ def test_formats_are_compressed_too(camera: Camera) -> None:
     with fits.open(io.BytesIO(picture(blob)), checksum=True) as hdus:
         assert hdus[1].header["BITPIX"] == 8
         np.testing.assert_array_equal(hdus[1].data, np.moveaxis(camera.true_image(), 2, 0))
+
+
+def test_a_batch_keeps_the_format_it_was_ordered_in(camera: Camera) -> None:
+    camera.set("Switch", "CCD_CAPTURE_FORMAT", INDI_RGB="On")
+    camera.set("Number", "CCD_FRAME", X=0, Y=0, WIDTH=101, HEIGHT=77)
+    start = start_batch(camera.client, 4, 4)
+    camera.set("Switch", "CCD_CAPTURE_FORMAT", INDI_RAW="On")
+    camera.set("Number", "PICAM_CONTRAST", VALUE=3)
+    frames = delivered(camera.client, start, 4)
+    assert numbers(frames) == [1, 2, 3, 4]
+    for frame in frames:
+        with fits.open(io.BytesIO(frame), checksum=True) as hdus:
+            header = hdus[0].header
+            assert (hdus[0].data.shape, header["CONTRAST"]) == ((3, 77, 101), 1)
+    camera.client.set_of("BATCH_START", "Ok", since=start)
+    assert camera.take(1)[1].shape == (77, 101)
 
 
 def test_settings_outlast_a_reconnection(camera: Camera) -> None:
