@@ -287,6 +287,26 @@ def test_mirrors_turn_pixels_and_pattern_together(camera: Camera) -> None:
         np.testing.assert_array_equal(pixels, true)
 
 
+def test_the_same_values_again_do_not_touch_a_running_sensor(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    camera = Camera(start_server, tmp_path, "imx290")
+    mode = "1280x720_10"
+    camera.set("Switch", "PICAM_MODE", **{mode: "On"})
+    camera.set("Switch", "CCD_CAPTURE_FORMAT", INDI_MONO="On")
+    camera.take(0.02)  # its sensors are left running where that is quicker
+    start = camera.logged()["start"]
+    for _ in range(3):
+        camera.set("Switch", "CCD_CAPTURE_FORMAT", INDI_MONO="On")
+        camera.set("Switch", "PICAM_MODE", **{mode: "On"})
+        camera.set("Switch", "PICAM_FLIP", HORIZONTAL="Off", VERTICAL="Off")
+        camera.set("Number", "PICAM_CONTRAST", VALUE=1)
+        assert camera.take(0.02)[0]["TAKENBY"] == "free-running"
+    assert camera.logged()["start"] == start
+    camera.set("Number", "PICAM_CONTRAST", VALUE=2)
+    assert camera.take(0.02)[0]["TAKENBY"] != "free-running"
+
+
 def test_formats_are_compressed_too(camera: Camera) -> None:
     camera.set("Switch", "CCD_COMPRESSION", INDI_ENABLED="On")
     camera.set("Switch", "CCD_CAPTURE_FORMAT", INDI_RGB="On")
