@@ -153,6 +153,8 @@ class BatchOutlook:
     """Written for the user too, before they are sent."""
     rate_bytes_s: float = 0.0
     """What clients are sent at most; 0 for no limit."""
+    ahead_bytes: int = 0
+    """What may be sent before the rate holds anything back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,28 +177,30 @@ def estimate(known: Calibration, batch: BatchOutlook) -> Estimate:
     frame_s = known.frame_length_us(batch.exposure_us) / 1e6
     to_first_us = known.run_start_us(batch.exposure_us) + batch.exposure_us
     first_s = (to_first_us + known.readout_us + known.finishing_us) / 1e6
-    taking = [_s(batch.frame_bytes, known.disk_bytes_s if batch.disk == known.disk else None)]
-    if not batch.disk:
-        taking = [0.0]
-    sending = _sending_s(known, batch)
+    is_measured_disk = bool(batch.disk) and batch.disk == known.disk
+    taking = [_s(batch.frame_bytes, known.disk_bytes_s if is_measured_disk else None)]
+    size, sending = _sending(known, batch)
     taken_s = _through(first_s, frame_s, batch.count, taking)
     if batch.live:
         delivered_s = _through(first_s, frame_s, batch.count, taking + sending)
     else:
         delivered_s = _through(taken_s, 0.0, batch.count, sending)
-    return Estimate(first_s + sum(taking), max(frame_s, *taking), taken_s, delivered_s)
+    held_back = max(0, batch.count * size - batch.ahead_bytes)
+    rated_s = (first_s if batch.live else taken_s) + _s(held_back, batch.rate_bytes_s)
+    return Estimate(
+        first_s + sum(taking), max(frame_s, *taking), taken_s, max(delivered_s, rated_s)
+    )
 
 
-def _sending_s(known: Calibration, batch: BatchOutlook) -> list[float]:
-    """What preparing and delivering one frame take."""
+def _sending(known: Calibration, batch: BatchOutlook) -> tuple[int, list[float]]:
+    """The bytes that are sent of a frame, and what preparing and delivering it take in seconds."""
     size, preparing_s = batch.frame_bytes, 0.0
     if batch.saved:
         preparing_s += _s(size, known.disk_bytes_s)
     if batch.compressed and known.compressing_us is not None and known.compressed_bytes:
         preparing_s += known.compressing_us / 1e6 * size / known.frame_bytes
         size = round(size * known.compressed_bytes / known.frame_bytes)
-    slowest = [_s(size, rate) for rate in (known.delivery_bytes_s, batch.rate_bytes_s)]
-    return [preparing_s, max(slowest)]
+    return size, [preparing_s, _s(size, known.delivery_bytes_s)]
 
 
 def _through(first_s: float, interval_s: float, count: int, stages: list[float]) -> float:

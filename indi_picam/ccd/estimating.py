@@ -23,6 +23,7 @@ from indi_picam.ccd.calibrating import CALIBRATION
 from indi_picam.ccd.uploading import Uploading
 from indi_picam.indi.device import Device, Property
 from indi_picam.indi.link import Link
+from indi_picam.indi.pacing import OUT_BYTES
 from indi_picam.indi.vectors import Number, NumberVector, Refused, State
 
 ESTIMATE_FOR = NumberVector(
@@ -116,6 +117,7 @@ class Estimating:
             compressed=uploading.compresses and uploading.sends,
             saved=uploading.saves,
             rate_bytes_s=self._link.pacing.rate_mb_s * 1e6 if uploading.sends else 0.0,
+            ahead_bytes=OUT_BYTES,
         )
         return calibration.estimate(known, outlook)
 
@@ -158,4 +160,5 @@ class Estimating:
             if directory is not None:
                 shown["ON_DISK"] = await asyncio.to_thread(storage.free_disk, directory) // size
         shown |= {"TAKEN": expected.taken_s, "DELIVERED": expected.delivered_s}
-        self._device.set(self._estimate, shown, state=state)
+        if not self._stale:
+            self._device.set(self._estimate, shown, state=state)

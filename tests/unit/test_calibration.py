@@ -239,7 +239,10 @@ RUN_S = FIRST_S + 4 * 0.2001
         ({"compressed": True}, RUN_S, FIRST_S + 5 * 0.5 + 0.125),
         ({"compressed": True, "live": False}, RUN_S, RUN_S + 5 * 0.5 + 0.125),
         ({"saved": True}, RUN_S, FIRST_S + 0.4 + 5 * 0.5),
+        # Held back by a rate: what is more than may be ahead.
         ({"rate_bytes_s": 4e6}, RUN_S, FIRST_S + 5 * 1.0),
+        ({"rate_bytes_s": 4e6, "live": False}, RUN_S, RUN_S + 5 * 1.0),
+        ({"rate_bytes_s": 4e6, "ahead_bytes": 4_000_000}, RUN_S, FIRST_S + 4 * 1.0),
         ({"rate_bytes_s": 80e6}, RUN_S, FIRST_S + 5 * 0.5),
         ({"count": 1}, FIRST_S, FIRST_S + 0.5),
         # Shorter exposures than a frame, by restart: start, lost frame, exposure, readout, file.
