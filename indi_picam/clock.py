@@ -28,7 +28,9 @@ def monotonic_s() -> float:
 
 def utc_ns(at_monotonic_ns: int) -> int:
     """The UTC time, in ns since 1970, of a moment of the camera's monotonic clock."""
-    return time.time_ns() - time.monotonic_ns() + at_monotonic_ns
+    # Whoever is held up between the two readings gets too small a difference.
+    ahead_ns = max(time.time_ns() - time.monotonic_ns() for _ in range(3))
+    return ahead_ns + at_monotonic_ns
 
 
 def real_s(seconds: float) -> float:

@@ -269,6 +269,7 @@ class CameraDevice:
     def _hide_all(self) -> None:
         names = (*DEFINITION_ORDER, *ONLY_AT_TIMES)
         self.indi.delete(*(self.indi[name] for name in names if self.indi.shows(name)))
+        self._exposing.hidden()
         self._focuser.camera_gone()
 
     # -- what the groups need of each other --------------------------------------------------------

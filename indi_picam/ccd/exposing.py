@@ -111,6 +111,8 @@ class Exposing:
         self._frames = frames
         self._exchange = exchange
         self._countdown: asyncio.Task[None] | None = None
+        self._end_s = 0.0
+        """When the exposure that is counted down ends, on the camera's clock."""
         self._exposure = device.add(EXPOSURE, self._expose, check_limits=False)
         self._abort_switch = device.add(ABORT, self._abort)
         self._image = device.add(IMAGE)
@@ -127,8 +129,11 @@ class Exposing:
         """Ends a running exposure without a word, for a disconnect."""
         self._stop_countdown()
         await self._engine.abort()
+
+    def hidden(self) -> None:
+        """Nothing runs any more, for the next time that the properties are shown."""
         self._device.set(self._exposure, state=State.IDLE)
-        self._end_fast()
+        self._device.set(self._fast_count, state=State.IDLE)
 
     async def _expose(self, asked: Mapping[str, float]) -> Answer:
         plan = self._exchange.plan(asked["CCD_EXPOSURE_VALUE"])
@@ -152,13 +157,14 @@ class Exposing:
         self._device.set(self._exposure, {"CCD_EXPOSURE_VALUE": 0}, state=State.IDLE)
 
     async def _set_fast(self, asked: Mapping[str, bool]) -> Answer:
-        if asked["INDI_ENABLED"] or not self._fast["INDI_ENABLED"]:
+        if asked["INDI_ENABLED"]:
             return Answer()
-        was_busy = self._engine.busy
+        self._device.set(self._fast_count, state=State.IDLE)
+        if not self._fast["INDI_ENABLED"] or self._exposure.state is not State.BUSY:
+            return Answer()
         self._stop_countdown()
         await self._engine.abort()
-        self._end_fast()
-        return Answer(then=self._show_idle if was_busy else None)
+        return Answer(then=self._show_idle)
 
     async def _set_fast_count(self, asked: Mapping[str, float]) -> Answer:
         if self._fast_count.state is State.BUSY:
@@ -177,11 +183,14 @@ class Exposing:
         """Counts down to the end of the exposure."""
         self._frames.began(at_ns)
         self._stop_countdown()
-        end_s = at_ns * 1e-9 + plan.exposure_s
-        self._countdown = asyncio.create_task(self._count_down(end_s), name="countdown")
+        self._end_s = at_ns * 1e-9 + plan.exposure_s
+        self._countdown = asyncio.create_task(self._count_down(self._end_s), name="countdown")
 
     async def make_ready(self, plan: ExposurePlan, frame: Frame) -> Outgoing | None:
         """Makes a FITS file of a frame, saves it if wanted, and waits for its turn on the link."""
+        # In a run the next frame may be counted down already.
+        if self._end_s < frame.facts.sensor_timestamp_ns * 1e-9 + plan.exposure_s / 2:
+            self._stop_countdown()
         try:
             cards = self._frames.cards(plan, frame.facts)
             file = fits.finish(frame.memory, frame.facts, cards)

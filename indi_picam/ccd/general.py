@@ -135,8 +135,10 @@ class General:
     async def _set_debug(self, asked: Mapping[str, bool]) -> Answer:
         levels = (self._shown_levels, self._logged_levels, self._output)
         if asked["ENABLE"]:
-            return Answer(then=lambda: self._device.define(*levels))
-        return Answer(then=lambda: self._device.delete(*levels))
+            self._device.define(*levels)
+        else:
+            self._device.delete(*levels)
+        return Answer()
 
     async def _simulate(self, asked: Mapping[str, bool]) -> Answer:
         if asked["ENABLE"] != self.simulates and self._device["CONNECTION"]["CONNECT"]:

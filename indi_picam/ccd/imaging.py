@@ -323,13 +323,11 @@ class Imaging:
         return Answer(values={name: round(value) for name, value in asked.items()})
 
     async def _reset_frame(self, asked: Mapping[str, bool]) -> Answer:
-        return Answer(values={"RESET": False}, then=self._full_frame)
-
-    def _full_frame(self) -> None:
         mode = self._mode.mode
         self._device.set(self._binning, {"HOR_BIN": 1, "VER_BIN": 1}, state=State.OK)
         full = {"X": 0, "Y": 0, "WIDTH": mode.width, "HEIGHT": mode.height}
         self._device.set(self._frame, full, state=State.OK)
+        return Answer(values={"RESET": False})
 
     async def _set_binning(self, asked: Mapping[str, float]) -> Answer:
         # Unequal binning is accepted until an exposure starts: some clients set one element at a

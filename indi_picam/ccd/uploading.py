@@ -111,9 +111,12 @@ class Uploading:
         self._device.set(self._path, {"FILE_PATH": str(path)}, state=State.OK)
 
     async def _set_mode(self, asked: Mapping[str, bool]) -> Answer:
+        # Before the answer, as INDI::CCD does: a client that knows the answer knows the property.
         if asked["UPLOAD_CLIENT"]:
-            return Answer(then=lambda: self._device.delete(self._path))
-        return Answer(then=lambda: self._device.define(self._path))
+            self._device.delete(self._path)
+        else:
+            self._device.define(self._path)
+        return Answer()
 
     async def _set_settings(self, asked: Mapping[str, str]) -> Answer:
         values = dict(asked)

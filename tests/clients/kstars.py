@@ -8,6 +8,7 @@ D-Bus.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,12 @@ EKOS = ("/KStars/Ekos", "org.kde.kstars.Ekos")
 CAPTURE = ("/KStars/Ekos/Capture", "org.kde.kstars.Ekos.Capture")
 INDI = ("/KStars/INDI", "org.kde.kstars.INDI")
 SHOW_EKOS = ("/kstars/MainWindow_1/actions/show_ekos", "org.qtproject.Qt.QAction")
+SHIELDED = (
+    "unshare",
+    *(() if os.geteuid() == 0 else ("--map-current-user",)),
+    *("--pid", "--fork", "--kill-child", "--mount-proc"),
+)
+"""KStars ends every indiserver that it finds by name: it shall find none but its own."""
 SUCCESS, FAILED = 2, 3
 """Of Ekos::CommunicationStatus."""
 ENDS = ("Complete", "Error", "Aborted")
@@ -159,7 +166,7 @@ def kstars(home: Path, profiles: Sequence[Profile], drivers: Path) -> Iterator[K
 @contextmanager
 def _run(shown: Desktop) -> Iterator[KStars]:
     service = Service(shown.environment["DBUS_SESSION_BUS_ADDRESS"], "org.kde.kstars")
-    with running(("kstars",), shown.environment, shown.log) as process:
+    with running((*SHIELDED, "kstars"), shown.environment, shown.log) as process:
         program = KStars(service, shown)
 
         def ready() -> bool:
