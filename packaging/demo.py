@@ -48,13 +48,17 @@ def main() -> int:
     for old in OUTPUT.glob("astroimage*"):
         old.unlink()
     port = _free_port()
-    with tempfile.TemporaryDirectory(prefix="indi_picam-demo-") as home, _indiserver(port, home):
+    with (
+        tempfile.TemporaryDirectory(prefix="indi_picam-demo-") as home,
+        _indiserver(port, home) as server,
+    ):
         picam = [f"{PROGRAMS}/picam", "capture", "-H", f"localhost:{port}", "-d", str(OUTPUT)]
         options = ["-c", f"shutter={SHUTTER_S:g},analoggain={GAIN:g}", str(FRAMES)]
         status = subprocess.run([*picam, *options], stdout=subprocess.DEVNULL).returncode
         if status != 0:
             log = (Path(home) / "indiserver.log").read_text()
-            return _give_up(f"picam failed ({status}). The server's last words:\n{log[-2000:]}")
+            ended = f"ended ({server.returncode})" if server.poll() is not None else "runs"
+            return _give_up(f"picam failed ({status}), indiserver {ended}:\n{log[-2000:]}")
     files = sorted(OUTPUT.glob("astroimage*.fits"))
     _print_table(files)
     print(f"A picture of the last one: {_picture(files[-1])}")
@@ -82,7 +86,7 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _indiserver(port: int, home: str) -> Iterator[None]:
+def _indiserver(port: int, home: str) -> Iterator[psutil.Popen]:
     """A server with the simulated camera and a home of its own, gone with its children after."""
     driver = str(PROGRAMS / "indi_picam_simulator")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("INDI", "XDG_"))}
@@ -96,7 +100,7 @@ def _indiserver(port: int, home: str) -> Iterator[None]:
         )
     try:
         _wait_for(port)
-        yield
+        yield server
     finally:
         family = [server, *server.children(recursive=True)] if server.is_running() else []
         for process in family[:1]:
