@@ -104,7 +104,7 @@ class Batch:
     # -- beginning ---------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Has the frames of a new one kept and sent as wished; raises Failure if refused."""
+        """Has frames kept and sent as wished; raises Failure if that is refused."""
         device = self._device
         wanted = {"BATCH_STORAGE": self._wish.storage, "BATCH_DELIVERY": self._wish.delivery}
         for name, switch in wanted.items():

@@ -122,8 +122,8 @@ class Job:
             self._batch = self._new_batch() if self._takes_batch else None
             if order.wish is not None:
                 self._camera.set_up(order.wish)
-                if self._batch is not None:
-                    self._batch.prepare()
+            if self._batch is not None and order.frames is None:
+                self._batch.prepare()
             self._camera.have_frames_sent()
         except KeyboardInterrupt:
             raise Failure(Exit.INTERRUPTED, "Stopped before the first frame.") from None

@@ -1,8 +1,8 @@
 """The kinds of files that `picam -o` writes: FITS as it came, TIFF and PPM of 16 bit.
 
-TIFF is written by tifffile, PPM and PGM by netpbmfile; both put the FITS header's cards into the
-file as text, TIFF in its description, PPM in its comment. A mosaic stays one plane, as the sensor
-gave it.
+TIFF is written by tifffile, with all cards of the FITS header in its description; PPM (PGM if it
+has one plane) by netpbmfile, whose one short comment has room for the main ones. A mosaic stays one
+plane, as the sensor gave it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Format(StrEnum):
     PPM = "ppm"
 
 
+_IN_COMMENTS = ("BATCHID", "BATCHNUM", "EXPTIME", "DATE-OBS")
 _NEEDED: dict[Format, tuple[str, ...]] = {
     Format.FITS: (),
     Format.TIFF: ("astropy", "tifffile"),
@@ -54,7 +55,6 @@ def converted(file: bytes | bytearray, format: Format) -> tuple[bytes | bytearra
     if format is Format.FITS:
         return file, ".fits"
     pixels, header = _read(file)
-    cards = [card for card in header.tostring(sep="\n").splitlines() if card.strip()]
     is_colour = pixels.ndim == 3
     made = io.BytesIO()
     if format is Format.TIFF:
@@ -64,17 +64,21 @@ def converted(file: bytes | bytearray, format: Format) -> tuple[bytes | bytearra
             made,
             pixels,
             photometric="rgb" if is_colour else "minisblack",
-            description="\n".join(card.rstrip() for card in cards),
+            description=_cards(header),
             metadata=None,
             software="indi_picam",
         )
         return made.getvalue(), ".tiff"
     import netpbmfile
 
-    # The comment is one line.
-    words = "; ".join(card.rstrip() for card in cards)
+    words = " ".join(f"{name}={header[name]!r}" for name in _IN_COMMENTS if name in header)
     netpbmfile.imwrite(made, pixels, maxval=65535, comment=words)
     return made.getvalue(), ".ppm" if is_colour else ".pgm"
+
+
+def _cards(header: fits.Header) -> str:
+    lines = (line.rstrip() for line in header.tostring(sep="\n").splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 def _read(file: bytes | bytearray) -> tuple[NDArray[np.uint16], fits.Header]:

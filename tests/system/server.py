@@ -74,14 +74,15 @@ def serving(
         )
     server = Server(process, port, path, log)
     try:
-        _wait_until_it_listens(server)
+        wait_until_it_listens(server)
         yield server
     finally:
         server.stop()
         print(log.read_text()[-4000:])
 
 
-def _wait_until_it_listens(server: Server) -> None:
+def wait_until_it_listens(server: Server) -> None:
+    """Returns when a client can connect."""
     deadline = time.monotonic() + 10
     while True:
         try:

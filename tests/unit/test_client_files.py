@@ -58,7 +58,7 @@ def test_a_name_taken_meanwhile_is_left_alone(
 ) -> None:
     taken = directory / "astroimage00001_2026-11-23_21-45-17.fits"
     taken.write_bytes(b"of another picam")
-    monkeypatch.setattr(files, "_highest_number", lambda directory, base: 0)
+    monkeypatch.setattr(files, "next_number", lambda directory, base: 1)
     assert save(directory) == "astroimage00002_2026-11-23_21-45-17.fits"
     assert taken.read_bytes() == b"of another picam"
 
@@ -68,7 +68,7 @@ def test_a_disk_without_links_works_too(directory: Path, monkeypatch: pytest.Mon
         raise OSError(errno.EPERM, "no links on FAT")
 
     monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(files, "_highest_number", lambda directory, base: 0)
+    monkeypatch.setattr(files, "next_number", lambda directory, base: 1)
     first, second = save(directory, b"one"), save(directory, b"two")
     assert sorted(path.name for path in directory.iterdir()) == sorted([first, second])
     assert (directory / first).read_bytes() == b"one"
@@ -93,6 +93,9 @@ def test_a_failed_write_leaves_nothing_behind(
 
 def test_room_is_checked_before_it_is_needed(directory: Path) -> None:
     files.check_room(directory, 1000)
+    files.check_room(directory, 1000, 20)
+    with pytest.raises(Failure, match="disk is full: 20 frames need 20"):
+        files.check_room(directory, 10**18, 20)
     with pytest.raises(Failure, match="disk is full: a frame needs 10"):
         files.check_room(directory, 10**18)
 

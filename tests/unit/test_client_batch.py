@@ -1,0 +1,86 @@
+"""Which frames of a batch are here, what their files are numbered, and how frames are listed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from indi_picam.client import arguments, files
+from indi_picam.client.batch import ranges
+from indi_picam.client.stop import Requests, Stop
+
+BEGUN = datetime(2026, 11, 23, 21, 45, 17, tzinfo=UTC)
+
+
+def frame(batch: str, number: int) -> bytes:
+    cards = ["SIMPLE  =                    T", f"BATCHID = '{batch}'", f"BATCHNUM= {number:20}"]
+    return "".join(card.ljust(80) for card in [*cards, "END"]).ljust(2880).encode()
+
+
+def save(directory: Path, batch: str, number: int, at: int | None = None) -> str:
+    return files.save(
+        directory, "astroimage", frame(batch, number), BEGUN, ".fits", at
+    ).name.partition("_")[0]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ([1], "1"),
+        ([1, 2], "1-2"),
+        ([8, 1, 2, 3, 5, 4], "1-5,8"),
+        ({2, 4, 6}, "2,4,6"),
+        ([], ""),
+    ],
+)
+def test_numbers_as_a_list_of_ranges(numbers: Iterable[int], words: str) -> None:
+    assert ranges(list(numbers)) == words
+
+
+def test_frames_of_a_batch_are_found_again(tmp_path: Path) -> None:
+    for batch, number in (("one", 3), ("one", 1), ("two", 1), ("one", 12)):
+        save(tmp_path, batch, number)
+    (tmp_path / "astroimage00009_2026-11-23_21-45-17.fits").write_bytes(b"no FITS file")
+    (tmp_path / "moon00009_2026-11-23_21-45-17.fits").write_bytes(frame("one", 77))
+    assert files.frames_here(tmp_path, "astroimage", "one") == {3: 1, 1: 2, 12: 4}
+    assert files.frames_here(tmp_path, "astroimage", "none") == {}
+
+
+def test_a_late_frame_gets_the_number_that_was_left_for_it(tmp_path: Path) -> None:
+    names = [save(tmp_path, "one", number, 10 + number) for number in (1, 3, 2)]
+    assert names == ["astroimage00011", "astroimage00013", "astroimage00012"]
+    assert save(tmp_path, "two", 2, 12) == "astroimage00014", "taken by another batch"
+
+
+def test_what_a_killed_picam_left_half_written_goes(tmp_path: Path) -> None:
+    dead, alive = tmp_path / ".astroimage-999999999.part", tmp_path / ".astroimage-1.part"
+    for part in (dead, alive):
+        part.write_bytes(b"half")
+    files.prepare(tmp_path)
+    assert (dead.exists(), alive.exists()) == (False, True)
+
+
+def test_each_of_several_servers_has_a_directory_of_its_own() -> None:
+    servers = [("pi1", 7624), ("pi2", 7624), ("pi2", 7625), ("fe80::1", 7624)]
+    names = [arguments._directory(server, servers) for server in servers]
+    assert names == ["pi1", "pi2_7624", "pi2_7625", "fe80__1"]
+    assert arguments._directory(("pi1", 7624), [("pi1", 7624)]) == ""
+
+
+def test_the_second_request_to_stop_interrupts_what_the_first_one_began() -> None:
+    requests = Requests()
+    here, elsewhere = Stop(requests), Stop(requests)
+    here.check()
+    requests.number = 1
+    with pytest.raises(KeyboardInterrupt):
+        here.check()
+    here.follow()
+    here.check()
+    with pytest.raises(KeyboardInterrupt):
+        elsewhere.check()
+    requests.number = 2
+    with pytest.raises(KeyboardInterrupt):
+        here.check()
