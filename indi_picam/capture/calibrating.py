@@ -15,6 +15,7 @@ calibration properties, which keep the result (:mod:`.calibration`).
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import statistics
@@ -32,12 +33,16 @@ from indi_picam.capture.calibration import Calibration
 from indi_picam.capture.compressing import CompressionFault, Compressor
 from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan
+from indi_picam.capture.storage import free_disk
 from indi_picam.fits import Card, FitsFile
 
 Cards = Callable[[ExposurePlan, FrameFacts], Iterable[Card]]
 
 LONGER_US = 100_000
 """Between the two exposures of the restarts: more than any delay that is not a lost frame."""
+
+_TRIAL = ".calibration-"
+"""Begin of the directory that frames are written to for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +229,18 @@ def _readout_us(facts: FrameFacts) -> float:
 
 def _disk_bytes_s(directory: Path, memory: int, size: int, writes: int) -> float:
     """In a thread; closes the memory."""
-    folder = Path(tempfile.mkdtemp(prefix=".calibration-", dir=directory))
+    try:
+        for left in directory.glob(f"{_TRIAL}*"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        if free_disk(directory) < writes * size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return _written_bytes_s(directory, memory, size, writes)
+    finally:
+        os.close(memory)
+
+
+def _written_bytes_s(directory: Path, memory: int, size: int, writes: int) -> float:
+    folder = Path(tempfile.mkdtemp(prefix=_TRIAL, dir=directory))
     try:
         manifest.create(folder / "batch", {})
         began_ns = clock.monotonic_ns()
@@ -232,7 +248,6 @@ def _disk_bytes_s(directory: Path, memory: int, size: int, writes: int) -> float
             manifest.write_frame(folder / "batch", number, memory, size, {})
         return writes * size / ((clock.monotonic_ns() - began_ns) / 1e9)
     finally:
-        os.close(memory)
         shutil.rmtree(folder, ignore_errors=True)
 
 

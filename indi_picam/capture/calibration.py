@@ -85,6 +85,16 @@ class Calibration:
     delivery_bytes_s: float | None = None
     """Of a frame until server and clients had let it go, whoever was connected then."""
 
+    @property
+    def words(self) -> str:
+        """What matters most of it, in a sentence for the user."""
+        lost = f"after {self.lost_frames} lost frames" if self.lost_frames else "with no frame lost"
+        file_us = self.readout_us + self.finishing_us
+        return (
+            f"Measured: an exposure begins {self.start_us / 1e3:.0f} ms after a restart, {lost}; "
+            f"its file is there {file_us / 1e3:.0f} ms after its end."
+        )
+
     def frame_length_us(self, exposure_us: float) -> float:
         """From one frame to the next in a run of this exposure."""
         return max(exposure_us + self.gap_us, self.frame_us)

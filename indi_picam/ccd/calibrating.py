@@ -59,6 +59,7 @@ IDLE_S = 3.0
 """Real time in which nothing was asked, before the camera is measured by itself."""
 DELIVERY_LIMIT_S = 30.0
 """Real time in which clients have to let a frame go."""
+NOT_MEASURED = "Not measured yet: estimates are from a table of sensors."
 
 CALIBRATE = SwitchVector(
     "CALIBRATE",
@@ -95,7 +96,7 @@ HOLDS_FOR = TextVector(
     (
         Text("SUBJECT", "Sensor, mode, format"),
         Text("VERSIONS", "Versions"),
-        Text("WORDS", "State", "Not measured yet."),
+        Text("WORDS", "State", NOT_MEASURED),
     ),
     perm="ro",
 )
@@ -145,6 +146,8 @@ class Calibrating:
         """Of the subject."""
         self._settled: set[tuple[Subject, Path | None]] = set()
         """What is not measured by itself again."""
+        self._announced: Subject | None = None
+        """What was last told to be measured by itself."""
         self._task: asyncio.Task[None] | None = None
         self._in_full = False
         self._timer: asyncio.TimerHandle | None = None
@@ -254,7 +257,7 @@ class Calibrating:
                 known = replace(known, delivery_bytes_s=rate)
             self._settled.add((subject, directory))
             self._take_over(subject, known)
-            state, sentence = State.OK, _words(known)
+            state, sentence = State.OK, known.words
             await asyncio.to_thread(
                 calibration.save, calibration.state_directory(), subject, self._versions, known
             )
@@ -318,17 +321,22 @@ class Calibrating:
         return known is None or known.disk != str(directory or "") or not known.compressed_bytes
 
     def _measure_by_itself(self) -> None:
+        self._timer = None
         if self._engine.busy or self._task is not None:
             self._wait_for_rest()
             return
+        if not self._lacks():
+            return  # the store was not ready when it was looked up
         try:
             plan = self._whole_frames()
         except Refused:
             return  # the settings cannot be taken as they stand: the next change comes back here
-        self._device.message(
-            f"Mode {plan.mode.mode.name} was not measured yet: some short frames are taken while "
-            "the camera rests. They give way to whatever is asked."
-        )
+        if self._announced != self._subject:
+            self._announced = self._subject
+            self._device.message(
+                f"Mode {plan.mode.mode.name} was not measured yet: some short frames are taken "
+                "while the camera rests. They give way to whatever is asked."
+            )
         self._task = asyncio.create_task(self._measure(plan, full=False), name="calibration")
 
     # -- what is known and shown -------------------------------------------------------------------
@@ -363,7 +371,7 @@ class Calibrating:
         texts = {
             "SUBJECT": f"{subject.model} {subject.mode} {subject.format.value}",
             "VERSIONS": ", ".join(f"{name} {version}" for name, version in self._versions.items()),
-            "WORDS": _words(known),
+            "WORDS": known.words if known else NOT_MEASURED,
         }
         self._device.set(self._holds_for, texts, state=State.OK if known else State.IDLE)
         self._exchange.on_figures()
@@ -388,13 +396,3 @@ def _shown(known: Calibration | None) -> dict[str, float]:
         "DISK": (known.disk_bytes_s or 0.0) / 1e6,
         "DELIVERY": (known.delivery_bytes_s or 0.0) / 1e6,
     }
-
-
-def _words(known: Calibration | None) -> str:
-    if known is None:
-        return "Not measured yet: estimates are from a table of sensors."
-    lost = f"after {known.lost_frames} lost frames" if known.lost_frames else "with no frame lost"
-    return (
-        f"Measured: an exposure begins {known.start_us / 1e3:.0f} ms after a restart, {lost}; its "
-        f"file is there {(known.readout_us + known.finishing_us) / 1e3:.0f} ms after its end."
-    )

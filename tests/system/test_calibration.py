@@ -224,7 +224,8 @@ def test_measuring_gives_way_to_an_exposure_and_is_made_up_for(set_up: SetUp) ->
     picture(client.set_of("CCD1", since=start), client.descriptors)
     first = next(f for f in stand.frames(asked_s) if 299_000 < f["exposure_us"] < 301_000)
     assert first["exposure_start_ns"] / 1e9 - asked_s < FREE_AT_ONCE_S + 6 / 58
-    measured_by_itself(client, start)
+    client.set_of("CALIBRATE", "Ok", since=start)
+    assert numbers(client, "CALIBRATION")["LOST"] == 2
 
 
 @pytest.mark.parametrize(
