@@ -316,12 +316,7 @@ class Batches:
     async def _acknowledge(self, asked: Mapping[str, str]) -> Answer:
         batch, numbers = self._frames(asked)
         self._store.acknowledge(batch, numbers)
-
-        def tell() -> None:
-            self._show(batch)
-            self._show_stored()
-
-        return Answer(values=asked, then=tell)
+        return Answer(values=asked, then=lambda: self._show(batch))
 
     async def _redeliver(self, asked: Mapping[str, str]) -> Answer:
         batch, numbers = self._frames(asked)
@@ -388,7 +383,6 @@ class Batches:
         self._device.set(self._start, state=ENDS[how], message=run.fault)
         self._tell(words)
         self._show(batch.id)
-        self._show_stored()
 
     # -- the store's listener ----------------------------------------------------------------------
 
@@ -422,6 +416,8 @@ class Batches:
         if run is not None:
             shown["MADE_UP"] = run.made_up
             shown["DUTY_CYCLE"] = 100 * run.duty_cycle
+        if self._run is None:
+            self._show_stored()
         shown["TIME_LEFT"] = run.time_left_s if run else 0
         self._device.set(self._progress, shown, state=State.BUSY if run else State.OK)
 

@@ -354,6 +354,8 @@ def _vector(asked: Asked) -> PyIndi.Property:
         asked = {asked: True}
     if all(isinstance(value, bool) for value in asked.values()):
         switches = PyIndi.PropertySwitch(len(asked))
+        if len(asked) > 1:
+            switches.setRule(PyIndi.ISR_NOFMANY)  # or only the first that is On would be sent
         for switch, (name, is_on) in zip(switches, asked.items(), strict=True):
             switch.setName(name)
             switch.setState(PyIndi.ISS_ON if is_on else PyIndi.ISS_OFF)

@@ -130,7 +130,7 @@ class Network:
 
     def open(self) -> None:
         """Lets connections through from now on."""
-        program = [sys.executable, "-m", "tests.client.passing_on"]
+        program = [sys.executable, str(Path(__file__).with_name("passing_on.py"))]
         process = subprocess.Popen(
             [*program, str(self.port), str(self.server_port)], stdout=subprocess.PIPE
         )

@@ -1,4 +1,4 @@
-"""A port that passes everything on to another: `python -m tests.client.passing_on HERE THERE`.
+"""A port that passes everything on to another: `python passing_on.py HERE THERE`.
 
 Killed, it is the network that breaks.
 """
