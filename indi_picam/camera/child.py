@@ -33,7 +33,8 @@ class Child:
         Raises OSError when no process can be started.
         """
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            # -P: what lies in the directory the server was started in is none of our modules.
+            [sys.executable, "-P", "-m", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             pass_fds=() if inherit is None else (inherit,),
