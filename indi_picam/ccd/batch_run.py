@@ -89,7 +89,7 @@ class BatchRun:
     @property
     def time_left_s(self) -> float:
         """Until the last frame is taken, if nothing comes between."""
-        if not self._may_go.is_set():
+        if self._pending and not self._may_go.is_set():
             return self._expected(len(self._pending)).taken_s
         return max(0.0, self._due_s - clock.monotonic_s())
 
