@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from indi_picam import clock
 from indi_picam.camera.modes import FrameFacts, FrameRequest, ModeFacts, Roi, SensorMode
 from indi_picam.camera.remote import Frame, RemoteCamera
-from indi_picam.simulator import frame_log, truth
+from indi_picam.simulator import frame_log, sky, truth
 from indi_picam.simulator import settings as simulator_settings
+from indi_picam.simulator.settings import Settings
 
 MODULE_PATH = str(Path(str(importlib.util.find_spec("indi_picam.simulator").origin)).parent)  # type: ignore[union-attr]
 
@@ -131,3 +132,17 @@ async def take_one(camera: RemoteCamera, request: FrameRequest) -> FrameFacts:
     (frame,) = await take(camera, request)
     os.close(frame.memory)
     return frame.facts
+
+
+def sharpness(image: NDArray[Any], logged: dict[str, Any], settings: Settings) -> float:
+    """The light of a bright star that falls on 3 x 3 pixels, in ADU."""
+    sensor = settings.cameras[0].sensor
+    mode = sensor.mode(logged["mode"])
+    field = sky.stars(settings.sky, sensor)
+    x, y = sky.to_mode(field.x, field.y, mode, logged["hflip"], logged["vflip"])
+    inside = (x > 20) & (x < mode.width - 20) & (y > 20) & (y < mode.height - 20)
+    fits_well = field.rate * logged["exposure_us"] / 1e6 * logged["gain"] < sensor.silicon.full_well
+    star = np.argmax(np.where(inside & fits_well, field.rate, 0))
+    column, row = int(x[star]), int(y[star])
+    light = image.astype(float) - np.median(image)
+    return float(light[row - 1 : row + 2, column - 1 : column + 2].sum())

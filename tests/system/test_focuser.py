@@ -6,11 +6,12 @@ import io
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-import numpy as np
 import pytest
 from astropy.io import fits
 
 from indi_picam.simulator import frame_log
+from indi_picam.simulator import settings as simulator_settings
+from tests.camera.conftest import sharpness
 from tests.system.client import Client, picture, values
 from tests.system.conftest import DEVICE, StartServer, connect
 
@@ -27,14 +28,17 @@ PROPERTIES = [
 def start(start_server: StartServer, directory: Path, cameras: str = "imx708") -> Client:
     configuration = directory / "simulator.ini"
     configuration.write_text("[simulator]\nlog_file = log.jsonl\n[sky]\nstars = 50\n")
-    environment = {
-        "INDI_PICAM_SIMULATOR": cameras,
-        "INDI_PICAM_SIMULATOR_CONFIG": str(configuration),
-    }
-    client: Client = start_server(environment=environment).tcp()
+    client: Client = start_server(environment=environment(directory, cameras)).tcp()
     client.send("<getProperties version='1.7'/>")
     client.definition("ACTIVE_DEVICES", DEVICE)
     return client
+
+
+def environment(directory: Path, cameras: str = "imx708") -> dict[str, str]:
+    return {
+        "INDI_PICAM_SIMULATOR": cameras,
+        "INDI_PICAM_SIMULATOR_CONFIG": str(directory / "simulator.ini"),
+    }
 
 
 def ask(client: Client, kind: str, name: str, state: str = "Ok", /, **asked: object) -> Element:
@@ -72,10 +76,10 @@ def position_of(message: Element) -> int:
 
 @pytest.fixture
 def client(start_server: StartServer, tmp_path: Path) -> Client:
-    """A client of a connected camera with a lens, in its smallest mode."""
+    """A client of a connected camera with a lens, in a small mode."""
     connected = start(start_server, tmp_path)
     connect_both(connected)
-    connected.new("Switch", DEVICE, "PICAM_MODE", {"1536x864_10": "On"})
+    connected.new("Switch", DEVICE, "PICAM_MODE", {"2304x1296_10": "On"})
     connected.set_of("PICAM_MODE", "Ok")
     return connected
 
@@ -161,10 +165,11 @@ def test_moves_by_steps_follow_the_direction_and_end_at_the_limits(client: Clien
 
 def test_each_frame_is_taken_where_the_focuser_stands(client: Client, tmp_path: Path) -> None:
     """As an autofocus run asks: position, picture, position, picture, without a pause."""
-    widths = {}
+    sharp = {}
+    settings = simulator_settings.load(environment(tmp_path))
     for steps in (300, 150, 50, 1000):
         client.new("Number", FOCUSER, "ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": steps})
-        client.new("Number", DEVICE, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 0.3})
+        client.new("Number", DEVICE, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 1})
         with fits.open(io.BytesIO(picture(client.set_of("CCD1"))), checksum=True) as hdus:
             header, pixels = hdus[0].header.copy(), hdus[0].data.astype(float)
         assert header["FOCUSPOS"] == steps
@@ -172,8 +177,5 @@ def test_each_frame_is_taken_where_the_focuser_stands(client: Client, tmp_path: 
         taken = [line for line in frame_log.read(tmp_path / "log.jsonl") if line["request"]]
         exposed = [line for line in taken if line["exposure_us"] > 250_000]
         assert exposed[-1]["lens_position"] == pytest.approx(steps / 100)
-        light = pixels - np.median(pixels)
-        y, x = np.unravel_index(np.argmax(light[40:-40, 40:-40]), (864 - 80, 1536 - 80))
-        star = light[y : y + 81, x : x + 81]
-        widths[steps] = float(star.sum() / star.max())
-    assert widths.pop(50) < 0.7 * min(widths.values())
+        sharp[steps] = sharpness(pixels, exposed[-1], settings)
+    assert sharp.pop(50) > 2 * max(sharp.values())
