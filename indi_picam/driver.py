@@ -20,6 +20,7 @@ from pathlib import Path
 from indi_picam import fits, pointing
 from indi_picam.camera.modes import CameraFault, CameraId
 from indi_picam.camera.remote import list_cameras
+from indi_picam.capture.storage import raise_descriptor_limit
 from indi_picam.ccd.camera_device import CameraDevice
 from indi_picam.ccd.identity import DriverFacts
 from indi_picam.indi.journal import note
@@ -44,6 +45,7 @@ class DriverSettings:
 
 async def run(settings: DriverSettings, read_fd: int, write_fd: int) -> None:
     """Serves until the server closes its end."""
+    raise_descriptor_limit()
     link = Link(read_fd, write_fd)
     if not link.attaches:
         link.pacing.rate_mb_s = PIPE_RATE_MB_S

@@ -57,6 +57,10 @@ ABORT_S = 0.25
 CLOSE_S = 2.0
 SILENCE_S = 1.0
 """What a worker may be silent after it has said something of a camera that runs."""
+_NO_DESCRIPTOR = (
+    "A frame is lost, as the driver has too many files and frames open: acknowledge or discard "
+    "batches in memory, or keep them on disk."
+)
 
 Answer = TypeVar("Answer", Opened, Configured, Stopped)
 
@@ -253,6 +257,8 @@ class RemoteCamera:
                 take.left -= 1
                 take.arrived.put_nowait(Frame(memory, facts))
                 memory = None
+            case Finished(serial) if take and take.serial == serial:
+                take.arrived.put_nowait(CameraFault(_NO_DESCRIPTOR, retry=False))
             case Failed(serial, sentence, retry):
                 self._failed(serial, CameraFault(sentence, retry=retry))
             case Opened() | Configured() | Stopped():

@@ -139,12 +139,12 @@ class Batch:
         return {number for number in numbers if number in self.frames}
 
     @property
-    def bytes_to_come(self) -> int:
-        """What will still need memory."""
+    def frames_to_come(self) -> int:
+        """How many will still need memory."""
         if not self.running:
             return 0
         frames = max(0, self.count - len(self.frames) - len(self.gone_before))
-        return self.frame_bytes * (min(frames, _ON_THE_WAY) if self.where is Where.DISK else frames)
+        return min(frames, _ON_THE_WAY) if self.where is Where.DISK else frames
 
     @property
     def disk_bytes(self) -> int:
@@ -212,9 +212,13 @@ class Shelf(dict[str, Batch]):
             self.drop_memory(frame)
         self.pop(batch.id, None)
 
+    def frames_to_come(self) -> int:
+        """How many frames of the running batches will still need memory."""
+        return sum(batch.frames_to_come for batch in self.values())
+
     def bytes_to_come(self) -> int:
         """What the running batches will still need of the memory."""
-        return sum(batch.bytes_to_come for batch in self.values())
+        return sum(batch.frames_to_come * batch.frame_bytes for batch in self.values())
 
     def disk_bytes(self) -> int:
         """What all batches take on disk."""

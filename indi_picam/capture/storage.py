@@ -7,8 +7,10 @@
     DISK     -                 yes             on disk
     else                                       nowhere: StoreFault with the numbers
 
-Free is what may be used: a reserve of memory for camera, worker and server, and of the disk for the
-system, is taken off already. Knows no batch; called by the store.
+Each frame in memory also needs a descriptor, of which a process has only so many: many small frames
+are limited by these. Free is what may be used: a reserve of memory for camera, worker and server,
+of descriptors for all else, and of the disk for the system, is taken off already. Knows no batch;
+called by the store.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ import errno
 import fcntl
 import os
 import pwd
+import resource
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +31,9 @@ MEMORY_RESERVE_SHARE = 0.1
 """Of all memory; the larger holds. For the frames in the making, the worker's and the server's."""
 DISK_RESERVE_BYTES = 1_000_000_000
 DISK_RESERVE_SHARE = 0.05
+DESCRIPTOR_RESERVE = 128
+"""For frames on their way, workers, the server, and the files of the moment."""
+_OPEN = "/proc/self/fd"
 _TRIAL = ".writable"
 
 
@@ -66,9 +74,14 @@ def size_text(size: int) -> str:
 
 
 def plan_storage(
-    count: int, frame_bytes: int, free_memory: int, free_disk: int, wish: Wish
+    count: int,
+    frame_bytes: int,
+    free_memory: int,
+    free_descriptors: int,
+    free_disk: int,
+    wish: Wish,
 ) -> StoragePlan:
-    """Chooses where a batch of so many frames of that size is kept.
+    """Chooses where a batch of so many frames of that size is kept; free are bytes and a number.
 
     Raises StoreFault with the numbers when it fits nowhere that the wish allows.
     """
@@ -78,6 +91,8 @@ def plan_storage(
     needed = f"{frames} of {size_text(frame_bytes)} need {size_text(count * frame_bytes)}"
     in_memory, on_disk = free_memory // frame_bytes, free_disk // frame_bytes
     memory = f"{size_text(free_memory)} of memory are free"
+    if free_descriptors < in_memory:
+        in_memory, memory = free_descriptors, f"{free_descriptors} file descriptors are free"
     disk = f"{size_text(free_disk)} of disk are free"
     if wish is not Wish.DISK and count <= in_memory:
         lost = "What is not delivered is lost if the driver ends."
@@ -113,6 +128,24 @@ def free_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
     available = (kilobytes["MemAvailable"] - kilobytes.get("CmaFree", 0)) << 10
     reserve = max(MEMORY_RESERVE_BYTES, int(MEMORY_RESERVE_SHARE * (kilobytes["MemTotal"] << 10)))
     return max(0, available - reserve)
+
+
+def raise_descriptor_limit() -> None:
+    """Lets this process have as many descriptors as the system allows: one for each frame."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):  # no limit at all is not always granted
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def free_descriptors() -> int:
+    """How many more frames may be in memory as far as descriptors go."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    # Linux 6.2 and later tell the number as the size; before, it is 0.
+    used = os.stat(_OPEN).st_size or len(os.listdir(_OPEN))
+    return max(0, limit - used - DESCRIPTOR_RESERVE)
 
 
 def free_disk(directory: Path) -> int:

@@ -59,13 +59,17 @@ class Store:
         *,
         keep_bytes: int = KEEP_BYTES,
         free_memory: Callable[[], int] = storage.free_memory,
+        free_descriptors: Callable[[], int] = storage.free_descriptors,
         free_disk: Callable[[Path], int] = storage.free_disk,
     ) -> None:
         self._listener = listener
         self._free_memory = free_memory
+        self._free_descriptors = free_descriptors
         self._free_disk = free_disk
         self._shelf = Shelf()
-        self._writing = Writing(self._shelf, listener, keep_bytes, free_memory, free_disk)
+        self._writing = Writing(
+            self._shelf, listener, keep_bytes, free_memory, free_descriptors, free_disk
+        )
         self._directory_fault = StoreFault("No directory for batches was chosen yet.")
         self._locks: dict[Path, int] = {}
 
@@ -138,7 +142,9 @@ class Store:
             )
         elif wish is Wish.DISK:
             raise self._directory_fault
-        return storage.plan_storage(count, frame_bytes, self._free_memory(), free_disk, wish)
+        return storage.plan_storage(
+            count, frame_bytes, self._free_memory(), self._free_descriptors(), free_disk, wish
+        )
 
     # -- batches ---------------------------------------------------------------------------------
 
@@ -215,7 +221,9 @@ class Store:
 
     def is_full(self, frame_bytes: int) -> bool:
         """Whether ``room`` would wait now."""
-        return bool(self._shelf.in_memory) and self._free_memory() < frame_bytes
+        return bool(self._shelf.in_memory) and (
+            self._free_memory() < frame_bytes or self._free_descriptors() < 1
+        )
 
     def end(self, id: str, how: str) -> None:
         """No more frames come; ``how`` is a word for the manifest: complete, aborted, failed."""

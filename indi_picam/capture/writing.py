@@ -49,11 +49,13 @@ class Writing:
         listener: Listener,
         keep_bytes: int,
         free_memory: Callable[[], int],
+        free_descriptors: Callable[[], int],
         free_disk: Callable[[Path], int],
     ) -> None:
         self._shelf = shelf
         self._listener = listener
         self._free_memory = free_memory
+        self._free_descriptors = free_descriptors
         self._free_disk = free_disk
         self._work: asyncio.Task[None] | None = None
         self._look_again: asyncio.TimerHandle | None = None
@@ -157,6 +159,7 @@ class Writing:
         if not self._shelf.in_memory:
             return None
         short = self._free_memory() < max(1, self._shelf.bytes_to_come())
+        short = short or self._free_descriptors() < max(1, self._shelf.frames_to_come())
         for frame, batch in self._shelf.in_memory.items():
             possible = batch.folder is not None or self.directory is not None
             if possible and (batch.where is Where.DISK or (short and not frame.delivering)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -379,5 +380,26 @@ def test_the_worker_has_nothing_of_the_drivers_but_its_own_socket(bench: Bench) 
         assert targets[0] == "/dev/null"
         assert targets[1] == targets[2] == os.readlink("/proc/self/fd/2")
         assert "/dev/zero" not in targets.values()
+
+    run(body())
+
+
+def test_a_frame_without_a_descriptor_left_for_it_is_told(bench: Bench) -> None:
+    bench.plug("imx477")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            request = request_of(await camera.configure(SMALL), 50_000, roi=TINY)
+            next_free = os.dup(0)
+            os.close(next_free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
+            try:
+                with pytest.raises(CameraFault, match="too many files and frames open") as fault:
+                    await asyncio.wait_for(take(camera, request), 5)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert not fault.value.retry
+            await take_one(camera, request)
 
     run(body())

@@ -22,6 +22,7 @@ class Machine:
 
     directory: Path
     memory: int = PLENTY
+    descriptors: int = PLENTY
     disk: int = PLENTY
     keep: int = PLENTY
     news: list[str] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Machine:
             self,
             keep_bytes=self.keep,
             free_memory=lambda: self.memory - self.held(),
+            free_descriptors=lambda: self.descriptors - self.held() // SIZE,
             free_disk=lambda path: self.disk,
         )
 
@@ -73,7 +75,7 @@ def content(number: int) -> bytes:
 async def machine(
     directory: Path, memory: int = PLENTY, disk: int = PLENTY, keep: int = PLENTY
 ) -> AsyncIterator[Machine]:
-    made = Machine(directory, memory, disk, keep)
+    made = Machine(directory, memory, disk=disk, keep=keep)
     await made.store.use(directory)
     try:
         yield made

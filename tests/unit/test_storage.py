@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from indi_picam.capture.storage import StoreFault, Where, Wish, plan_storage, si
 
 FRAME = 24_690_240
 GB = 1_000_000_000
+PLENTY = 10**6
 
 
 @pytest.mark.parametrize(
@@ -32,7 +34,7 @@ GB = 1_000_000_000
 def test_the_choice_is_told_with_its_numbers(
     count: int, memory: int, disk: int, wish: Wish, where: Where, says: str
 ) -> None:
-    plan = plan_storage(count, FRAME, memory, disk, wish)
+    plan = plan_storage(count, FRAME, memory, PLENTY, disk, wish)
     assert plan.where is where
     assert says in plan.reason
 
@@ -53,9 +55,37 @@ def test_what_fits_nowhere_is_refused_with_the_numbers(
     count: int, memory: int, disk: int, wish: Wish, says: tuple[str, ...]
 ) -> None:
     with pytest.raises(StoreFault) as refusal:
-        plan_storage(count, FRAME, memory, disk, wish)
+        plan_storage(count, FRAME, memory, PLENTY, disk, wish)
     for part in says:
         assert part in str(refusal.value)
+
+
+def test_small_frames_are_limited_by_descriptors() -> None:
+    """Each frame in memory is one; the memory for these alone would do."""
+    plan = plan_storage(896, 20_160, GB, 896, GB, Wish.AUTO)
+    assert plan.where is Where.MEMORY
+    plan = plan_storage(897, 20_160, GB, 896, GB, Wish.AUTO)
+    assert plan.where is Where.DISK
+    assert "as only 896 file descriptors are free: 897 frames of 20.2 kB need" in plan.reason
+    with pytest.raises(StoreFault, match=r"but 896 file descriptors are free\. Take at most 896 "):
+        plan_storage(897, 20_160, GB, 896, GB, Wish.MEMORY)
+
+
+def test_descriptors_are_counted_below_the_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+        before = storage.free_descriptors()
+        assert 0 < before <= 1024 - storage.DESCRIPTOR_RESERVE - 3
+        some = [os.memfd_create("frame") for _ in range(50)]
+        after = storage.free_descriptors()
+        for each in some:
+            os.close(each)
+        assert after == before - 50
+        storage.raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,28 @@ def test_the_camera_pauses_only_when_memory_and_disk_are_full_and_goes_on(place:
     run(scene)
 
 
+def test_without_free_descriptors_frames_go_to_disk_and_the_camera_waits(place: Path) -> None:
+    async def scene() -> None:
+        async with machine(place) as m:
+            m.descriptors = 3
+            assert (await m.store.plan(3, SIZE, Wish.AUTO)).where is Where.MEMORY
+            assert (await m.store.plan(4, SIZE, Wish.AUTO)).where is Where.DISK
+            batch = await m.begin(3, Where.MEMORY)
+            m.put(batch, 1, 2)
+            m.disk = 0
+            m.descriptors = 2  # another camera of the driver took one
+            assert m.store.is_full(SIZE)
+            m.disk = PLENTY
+            m.store.release(batch, 2)
+            await m.store.room(SIZE)
+            m.put(batch, 3)
+            await m.store.settled()
+            assert m.store.batch(batch).on_disk >= 1
+            assert m.store.batch(batch).waiting == (1, 2, 3)
+
+    run(scene)
+
+
 def test_a_full_disk_pushes_out_what_is_acknowledged_before_it_pauses(place: Path) -> None:
     async def scene() -> None:
         async with machine(place) as m:
