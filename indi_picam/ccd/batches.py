@@ -237,10 +237,14 @@ class Batches:
             await self._run.abort()
             await self._ending
 
-    async def close(self) -> None:
-        """Ends a running batch and the store, whose frames on disk are safe."""
+    async def disconnected(self) -> None:
+        """Ends a running batch and sends no more; what is in the store waits to be asked for."""
         await self.stop()
         self._delivery.close()
+
+    async def close(self) -> None:
+        """The same for the end of the driver; frames on disk are safe."""
+        await self.disconnected()
         await self._store.close()
 
     # -- what clients ask --------------------------------------------------------------------------
@@ -362,6 +366,7 @@ class Batches:
             warn=lambda sentence: self._device.message(sentence, "WARNING"),
         )
         self._ending = asyncio.create_task(self._end(self._run), name="end of the batch")
+        self._show(batch)
         frames = len(order.numbers)
         expected = self._exchange.expected(plan, frames, where)
         return (
@@ -393,8 +398,8 @@ class Batches:
         self._show(batch)
 
     def store_news(self, sentence: str) -> None:
-        """Tells what the store says."""
-        self._device.message(sentence)
+        """Tells what the store says: room is short, or there is room again."""
+        self._device.message(sentence, "WARNING")
 
     # -- what is shown -----------------------------------------------------------------------------
 

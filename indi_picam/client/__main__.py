@@ -38,6 +38,8 @@ def run(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("picam: stopped.", file=sys.stderr)
         return Exit.INTERRUPTED
+    except BrokenPipeError:
+        return Exit.OK  # whoever reads the output has seen enough
     except ImportError as error:
         print(
             f"picam: {error.name} is missing. picam needs pyindi-client and rich: "

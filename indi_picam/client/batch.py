@@ -20,14 +20,14 @@ from dataclasses import dataclass
 
 from indi_picam.client.connection import Blob
 from indi_picam.client.device import Device
-from indi_picam.client.exposing import EXPOSURE_MARGIN_S
 from indi_picam.client.failure import Exit, Failure
 from indi_picam.client.files import batch_frame
 
 NEEDED = ("BATCH_START", "BATCH_STATUS", "BATCH_PROGRESS", "BATCH_LIST", "BATCH_REDELIVER")
 BEGIN_LIMIT_S = 60.0
 SILENCE_S = 60.0
-"""A frame that is due and does not come for so long is asked for again."""
+"""A frame that is due and does not come for so long is asked for again, and a driver that tells
+nothing for so long beyond an exposure is asked whether it is there."""
 MOST_REQUESTS = 3
 """In vain, one after the other."""
 
@@ -94,11 +94,10 @@ class Batch:
     @property
     def progress(self) -> BatchProgress:
         """How far it is."""
-        get = self._device.number
-        taken, on_disk, left_s = (
-            get("BATCH_PROGRESS", name) for name in ("TAKEN", "ON_DISK", "TIME_LEFT")
-        )
+        names = ("TAKEN", "ON_DISK", "TIME_LEFT")
+        taken, on_disk, left_s = (self._device.number("BATCH_PROGRESS", name) for name in names)
         taken = max(taken, len(self.here))
+        left_s = max(0.0, left_s - (time.monotonic() - self._news_at))
         return BatchProgress(self._count, int(taken), len(self.here), int(on_disk), left_s)
 
     # -- beginning ---------------------------------------------------------------------------------
@@ -131,9 +130,7 @@ class Batch:
             raise
         if not self.id:
             raise Failure(Exit.TIMED_OUT, f"{device.name} does not tell which batch it began.")
-        for sentence in device.sentences(before):
-            if self.id in sentence:
-                device.say(sentence)
+        device.pass_on()
         self._count, self._running = count, True
 
     def _told_id(self, since: int) -> str | None:
@@ -173,7 +170,7 @@ class Batch:
             try:
                 self._step()
             except Failure as failure:
-                if failure.exit_status is not Exit.CONNECTION_LOST:
+                if failure.exit_status not in (Exit.CONNECTION_LOST, Exit.TIMED_OUT):
                     raise
                 self._come_back(failure)
         self._acknowledge(self.here)
@@ -205,6 +202,7 @@ class Batch:
     def _step(self) -> None:
         device, connection = self._device, self._device.connection
         connection.wait_for(self._heard_something, 1.0, lambda: self._show(self.progress))
+        device.pass_on()
         if device.has_gone:
             raise Failure(Exit.CONNECTION_LOST, f"The driver of {device.name} ended.")
         while connection.blobs:
@@ -262,7 +260,7 @@ class Batch:
     @property
     def _silence_s(self) -> float:
         if self._running:
-            return self._device.number("BATCH_START", "EXPOSURE") + EXPOSURE_MARGIN_S
+            return self._device.number("BATCH_START", "EXPOSURE") + SILENCE_S
         rate = self._device.number("BATCH_RATE", "RATE")
         return SILENCE_S * (1 + 10 / rate if rate else 1)
 
@@ -276,7 +274,7 @@ class Batch:
         self._requests += 1
         if self._requests > MOST_REQUESTS:
             raise Failure(
-                Exit.TIMED_OUT,
+                Exit.CAMERA,
                 f"Frames of batch {self.id} did not come, asked for {MOST_REQUESTS} times.",
             )
         self._ask_for_the_rest()
@@ -304,6 +302,8 @@ class Batch:
 
     def _come_back(self, failure: Failure) -> None:
         device = self._device
+        # What does not answer may be behind a connection that broke without a word.
+        device.connection.lost |= failure.exit_status is Exit.TIMED_OUT
         device.say(f"{failure} Waiting for it, up to {self._wish.patience_s:g} s.")
         try:
             device.come_back(self._wish.patience_s)

@@ -31,17 +31,11 @@ def run(server: Server, name: str | None) -> None:
     device.connection.want_blobs(device.name, "CALIBRATION1")
     before = device.connection.heard
     device.change("CALIBRATE", "MEASURE", until_done=False)
-    told = 0
     try:
         while (ended := device.connection.wait_for(lambda: _ended(device), 1.0)) is None:
-            sentences = device.sentences(before)
-            for sentence in sentences[told:]:
-                device.say(sentence)
-            told = len(sentences)
-            if (state := device.get("CALIBRATE")) is None or device.has_gone:
-                raise Failure(
-                    Exit.CAMERA, f"{device.name} went away while it was measured: {state}"
-                )
+            device.pass_on()
+            if device.get("CALIBRATE") is None or device.has_gone:
+                raise Failure(Exit.CAMERA, f"{device.name} went away while it was measured.")
     except KeyboardInterrupt:
         with suppress(Failure):
             device.change("CALIBRATE", "ABORT", 5)
@@ -51,8 +45,7 @@ def run(server: Server, name: str | None) -> None:
         raise device.refusal("to be calibrated", "CALIBRATE", before)
     if ended.state == "Idle":
         raise Failure(Exit.CAMERA, "Measuring was ended before it was finished.")
-    for sentence in device.sentences(before)[told:]:
-        device.say(sentence)
+    device.pass_on()
     print_figures(device)
 
 

@@ -113,20 +113,30 @@ class Job:
 
     def prepare(self) -> None:
         """Everything but the start; raises Failure."""
-        order = self.order
-        files.prepare(order.directory)
+        directory = self.order.directory
+        was_there = directory.exists()
+        files.prepare(directory)
         try:
-            self._device = open_device(order.server, order.device, self._say, self._stop)
-            self._camera = Camera(self._device)
-            self._device.connect("CCD_EXPOSURE", "CCD1", *(NEEDED if self._must_be_batch else ()))
-            self._batch = self._new_batch() if self._takes_batch else None
-            if order.wish is not None:
-                self._camera.set_up(order.wish)
-            if self._batch is not None and order.frames is None:
-                self._batch.prepare()
-            self._camera.have_frames_sent()
+            self._prepare_camera()
         except KeyboardInterrupt:
-            raise Failure(Exit.INTERRUPTED, "Stopped before the first frame.") from None
+            raise Failure(Exit.INTERRUPTED, "stopped before the first frame.") from None
+        except Failure:
+            if not was_there:
+                with suppress(OSError):
+                    directory.rmdir()
+            raise
+
+    def _prepare_camera(self) -> None:
+        order = self.order
+        self._device = open_device(order.server, order.device, self._say, self._stop)
+        self._camera = Camera(self._device)
+        self._device.connect("CCD_EXPOSURE", "CCD1", *(NEEDED if self._must_be_batch else ()))
+        self._batch = self._new_batch() if self._takes_batch else None
+        if order.wish is not None:
+            self._camera.set_up(order.wish)
+        if self._batch is not None and order.frames is None:
+            self._batch.prepare()
+        self._camera.have_frames_sent()
         if order.wish is not None:
             self._say(
                 f"{self._device.name}: {order.count} x {order.wish.shutter_s:g} s, "
@@ -172,7 +182,7 @@ class Job:
                 frame = exposing.expose(wish.shutter_s, show)
                 room = len(frame.data)
                 self._save(frame, f"({number}/{order.count})")
-                self._warn()
+                self._device.pass_on()
         except KeyboardInterrupt:
             raise Failure(
                 Exit.INTERRUPTED,
@@ -191,7 +201,6 @@ class Job:
         def keep(frame: Blob, number: int, progress: BatchProgress) -> None:
             place = "disk" if progress.on_disk else "ram"
             self._save(frame, f"{place}:({number}/{progress.asked})", self._first + number - 1)
-            self._warn()
 
         def show(progress: BatchProgress) -> None:
             self._row.batch(progress.taken, progress.here, progress.asked, progress.left_s)
@@ -273,10 +282,6 @@ class Job:
 
     # -- saving ------------------------------------------------------------------------------------
 
-    def _warn(self) -> None:
-        for warning in self._device.new_warnings():
-            self._say(f"{self._device.name}: {warning}")
-
     def _save(self, frame: Blob, counted: str, number: int | None = None) -> None:
         order = self.order
         suffix = frame.suffix or ".fits"
@@ -297,6 +302,7 @@ class Job:
             data, suffix = formats.converted(frame.data, order.format)
         path = files.save(order.directory, order.base, data, begun, suffix, number)
         self._saved += 1
-        print(f"{path}\n", end="", flush=True)
+        with suppress(BrokenPipeError):  # frames go on, whether somebody reads their names or not
+            print(f"{path}\n", end="", flush=True)
         if order.is_verbose:
             self._say(f"{counted} {len(data)} bytes written to {path}")

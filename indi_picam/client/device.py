@@ -44,6 +44,7 @@ class Device:
         self._needed: tuple[str, ...] = ()
         self._departures = 0
         self._warned: set[str] = set()
+        self._passed_on = 0
 
     def get(self, name: str) -> Property | None:
         """A property of this device as last heard of."""
@@ -82,6 +83,7 @@ class Device:
             raise Failure(Exit.NO_DEVICE, f"{self.name} has no {missing}: it cannot take pictures.")
         connection.wait_for_quiet(0.2, 2)
         self._needed = needed
+        self._passed_on = connection.heard
 
     def come_back(self, limit_s: float) -> None:
         """Finds the device again after its driver or its server was lost, and connects it.
@@ -171,16 +173,17 @@ class Device:
             if message.number > since and message.device == self.name and not message.is_serious
         ]
 
-    def new_warnings(self) -> list[str]:
-        """What the driver warned of, each sentence once."""
-        heard = (m for m in self.connection.messages if m.is_serious and m.device == self.name)
-        fresh = [
-            sentence
-            for sentence in dict.fromkeys(message.sentence for message in heard)
-            if sentence not in self._warned
-        ]
-        self._warned.update(fresh)
-        return fresh
+    def pass_on(self) -> None:
+        """Tells the user what the driver said since the last time; each warning once."""
+        for message in self.connection.messages:
+            if message.number <= self._passed_on or message.device != self.name:
+                continue
+            if not message.is_serious:
+                self.say(message.sentence)
+            elif message.sentence not in self._warned:
+                self._warned.add(message.sentence)
+                self.say(f"{self.name}: {message.sentence}")
+        self._passed_on = self.connection.heard
 
 
 def _shown(asked: Asked) -> str:

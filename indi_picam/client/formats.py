@@ -2,7 +2,7 @@
 
 TIFF is written by tifffile, with all cards of the FITS header in its description; PPM (PGM if it
 has one plane) by netpbmfile, whose one short comment has room for the main ones. A mosaic stays one
-plane, as the sensor gave it.
+plane, as the sensor gave it; pixels of 8 bits fill 16, so that viewers show them as bright.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ def _read(file: bytes | bytearray) -> tuple[NDArray[np.uint16], fits.Header]:
         pixels, header = np.asarray(part.data), part.header.copy()
     if pixels.ndim == 3 and pixels.shape[0] == 3:
         pixels = np.moveaxis(pixels, 0, 2)
+    if pixels.dtype.itemsize == 1:
+        pixels = pixels.astype(np.uint16) * 257
     is_whole = pixels.dtype.kind in "iu" or bool(np.all(pixels == np.trunc(pixels)))
     if pixels.ndim not in (2, 3) or not is_whole or pixels.min() < 0 or pixels.max() > 65535:
         raise Failure(

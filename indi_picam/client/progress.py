@@ -55,7 +55,7 @@ class Row:
 
     def _delivery_s(self, missing: int) -> float:
         """How long so many frames take to come, by those that have come."""
-        first_at, first = self._arrivals[0]
+        first_at, first = self._arrivals[:2][-1]  # from the first that came while we watched
         last_at, last = self._arrivals[-1]
         return missing * (last_at - first_at) / (last - first) if last > first else 0
 

@@ -93,14 +93,12 @@ def change(server: Server, name: str | None, assignments: list[str]) -> None:
         known, element = _find(device, asked_for)
         if not known.is_writable:
             raise Failure(Exit.USAGE, f"{asked_for} can only be read: it is {_value(known)}.")
-        before = device.connection.heard
         asked = _asked(known, element, text.strip())
         taken = device.change(known.name, asked)
         device.connection.wait_for_quiet(0.1, 1)
         taken = device.get(known.name) or taken
         print(f"{asked_for}={_value(taken) if element is None else _shown(taken.values[element])}")
-        for sentence in device.sentences(before) + device.new_warnings():
-            device.say(sentence)
+        device.pass_on()
 
 
 def _find(device: Device, asked: str) -> tuple[Property, str | None]:

@@ -261,6 +261,7 @@ def test_several_cameras_at_once_of_which_one_is_not_there(tmp_path: Path) -> No
         done = finish(start("capture", *hosts, *where, "-c", f"shutter=0.2,{SMALL}", "4"))
     assert done.status == Exit.NO_SERVER
     assert "localhost:9: No INDI server runs at localhost:9." in done.said
+    assert not (tmp_path / "frames" / "localhost_9").exists()
     begun = []
     for port in ports:
         files = sorted((tmp_path / "frames" / f"localhost_{port}").iterdir())

@@ -62,10 +62,11 @@ def test_every_pixel_survives(
     assert files.batch_frame(file) == ("000007-20261123T214517-ab12", 3)
 
 
-def test_small_numbers_are_written_as_16_bit_too() -> None:
-    file, _ = converted(fits_file(np.full((4, 4), 200, np.uint8)), Format.PPM)
+def test_8_bits_fill_16() -> None:
+    pixels = np.array([[0, 1], [254, 255]], np.uint8)
+    file, _ = converted(fits_file(pixels), Format.PPM)
     with netpbmfile.NetpbmFile(io.BytesIO(file)) as picture:
-        assert (picture.maxval, picture.asarray().tolist()) == (65535, [[200] * 4] * 4)
+        assert (picture.maxval, picture.asarray().tolist()) == (65535, [[0, 257], [65278, 65535]])
 
 
 def test_the_description_has_the_header() -> None:
