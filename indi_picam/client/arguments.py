@@ -15,10 +15,10 @@ from pathlib import Path
 from indi_picam.client import options
 from indi_picam.client.failure import Exit
 from indi_picam.client.formats import Format
+from indi_picam.client.heard import Server
 
 DEFAULT_PORT = 7624
-DEFAULT_SERVER = "localhost", DEFAULT_PORT
-Address = tuple[str, int]
+DEFAULT_SERVER = Server("localhost", DEFAULT_PORT)
 AddParser = Callable[..., argparse.ArgumentParser]
 
 
@@ -159,7 +159,6 @@ def _capture(command: argparse.ArgumentParser, arguments: argparse.Namespace) ->
     wish = options.parse(arguments.wish) if arguments.wish is not None else None
     from indi_picam.client import capture
     from indi_picam.client.batch import BatchWish
-    from indi_picam.client.connection import Server
 
     how = BatchWish(
         arguments.storage.upper(),
@@ -171,7 +170,7 @@ def _capture(command: argparse.ArgumentParser, arguments: argparse.Namespace) ->
     capture.run(
         [
             capture.Order(
-                server=Server(*server),
+                server=server,
                 device=arguments.device,
                 directory=arguments.directory / _directory(server, servers),
                 base=arguments.base,
@@ -189,7 +188,7 @@ def _capture(command: argparse.ArgumentParser, arguments: argparse.Namespace) ->
     )
 
 
-def _directory(server: Address, servers: Sequence[Address]) -> str:
+def _directory(server: Server, servers: Sequence[Server]) -> str:
     """Of one server's files, in the directory asked for: nothing more if it is the only one."""
     if len(servers) == 1:
         return ""
@@ -238,10 +237,9 @@ def _add_query(add_parser: AddParser) -> None:
 
     def run(arguments: argparse.Namespace) -> None:
         from indi_picam.client import query
-        from indi_picam.client.connection import Server
 
         query.run(
-            Server(*arguments.server),
+            arguments.server,
             arguments.device,
             arguments.count,
             arguments.exposure_s,
@@ -262,9 +260,8 @@ def _add_calibrate(add_parser: AddParser) -> None:
 
     def run(arguments: argparse.Namespace) -> None:
         from indi_picam.client import calibrate
-        from indi_picam.client.connection import Server
 
-        calibrate.run(Server(*arguments.server), arguments.device)
+        calibrate.run(arguments.server, arguments.device)
 
     command.set_defaults(run=run)
 
@@ -287,9 +284,8 @@ def _add_settings(add_parser: AddParser) -> None:
 
     def run(arguments: argparse.Namespace) -> None:
         from indi_picam.client import settings
-        from indi_picam.client.connection import Server
 
-        server = Server(*arguments.server)
+        server = arguments.server
         if arguments.action == "list":
             settings.show_all(server, arguments.device, is_whole=arguments.is_whole)
         elif arguments.action == "get":
@@ -325,9 +321,8 @@ def _add_batches(add_parser: AddParser) -> None:
     def run(arguments: argparse.Namespace) -> None:
         from indi_picam.client import batches, capture
         from indi_picam.client.batch import BatchWish
-        from indi_picam.client.connection import Server
 
-        server = Server(*arguments.server)
+        server = arguments.server
         if arguments.action == "list":
             batches.show_all(server, arguments.device, as_json=arguments.as_json)
         elif arguments.action == "discard":
@@ -355,11 +350,11 @@ def _add_batches(add_parser: AddParser) -> None:
 # -- values ----------------------------------------------------------------------------------------
 
 
-def _server(text: str) -> Address:
+def _server(text: str) -> Server:
     match = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\s]+))(?::(\d{1,5}))?", text)
     if match is None or not 0 < int(match[3] or DEFAULT_PORT) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST or HOST:PORT")
-    return match[1] or match[2], int(match[3] or DEFAULT_PORT)
+    return Server(match[1] or match[2], int(match[3] or DEFAULT_PORT))
 
 
 def _count(text: str) -> int:

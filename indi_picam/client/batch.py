@@ -18,10 +18,10 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from indi_picam.client.connection import Blob
 from indi_picam.client.device import Device
 from indi_picam.client.failure import Exit, Failure
 from indi_picam.client.files import batch_frame
+from indi_picam.client.heard import Blob
 
 NEEDED = ("BATCH_START", "BATCH_STATUS", "BATCH_PROGRESS", "BATCH_LIST", "BATCH_REDELIVER")
 BEGIN_LIMIT_S = 60.0

@@ -9,9 +9,9 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from indi_picam.client.connection import Server
 from indi_picam.client.device import connected_device
 from indi_picam.client.failure import Exit, Failure
+from indi_picam.client.heard import Server
 from indi_picam.client.stored import stored_batches
 
 

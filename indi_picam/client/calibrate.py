@@ -8,9 +8,9 @@ from contextlib import suppress
 from rich.console import Console
 from rich.table import Table
 
-from indi_picam.client.connection import Property, Server
 from indi_picam.client.device import Device, connected_device
 from indi_picam.client.failure import Exit, Failure
+from indi_picam.client.heard import Property, Server
 
 LIMIT_S = 600.0
 """Some frames, of which the longest are the sensor's bad ones after a start, and a slow network."""

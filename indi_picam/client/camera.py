@@ -10,9 +10,9 @@ import math
 from contextlib import suppress
 
 from indi_picam.client import choosing
-from indi_picam.client.connection import Property
 from indi_picam.client.device import Device
 from indi_picam.client.failure import Exit, Failure
+from indi_picam.client.heard import Property
 from indi_picam.client.options import Wish
 
 

@@ -19,10 +19,10 @@ from rich.console import Console
 from indi_picam.client import files, formats
 from indi_picam.client.batch import NEEDED, Batch, BatchProgress, BatchWish
 from indi_picam.client.camera import Camera
-from indi_picam.client.connection import Blob, Server
 from indi_picam.client.device import open_device
 from indi_picam.client.exposing import Exposing
 from indi_picam.client.failure import Exit, Failure
+from indi_picam.client.heard import Blob, Server
 from indi_picam.client.options import Wish
 from indi_picam.client.progress import Row, bars
 from indi_picam.client.stop import Requests, Stop

@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from indi_picam.client.connection import Asked, Connection, Property, Server
+from indi_picam.client.connection import Connection
 from indi_picam.client.failure import Exit, Failure
 from indi_picam.client.finding import FIND_LIMIT_S, find
+from indi_picam.client.heard import Asked, Property, Server
 from indi_picam.client.stop import Requests, Stop
 
 CONNECT_LIMIT_S = 60.0

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from indi_picam.client.connection import Blob, Property
 from indi_picam.client.device import Device
 from indi_picam.client.failure import Exit, Failure
+from indi_picam.client.heard import Blob, Property
 
 EXPOSURE_MARGIN_S = 180.0
 """What readout, a second try of the driver and a slow network may take together."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from indi_picam.client.connection import Connection, Property
+from indi_picam.client.connection import Connection
 from indi_picam.client.failure import Exit, Failure
+from indi_picam.client.heard import Property
 
 CCD_INTERFACE = 2
 """Bit of DRIVER_INTERFACE that cameras set (libindi, basedevice.h)."""

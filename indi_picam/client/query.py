@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from indi_picam.client.connection import Server
 from indi_picam.client.device import Device, connected_device
+from indi_picam.client.heard import Server
 
 
 def run(

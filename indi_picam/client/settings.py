@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from rich.console import Console
 from rich.table import Table
 
-from indi_picam.client.connection import Asked, Property, Server
 from indi_picam.client.device import Device, connected_device
 from indi_picam.client.failure import Exit, Failure
+from indi_picam.client.heard import Asked, Property, Server
 
 FRIENDLY = {
     "gain": "CCD_GAIN",

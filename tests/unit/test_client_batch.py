@@ -10,6 +10,7 @@ import pytest
 
 from indi_picam.client import arguments, files
 from indi_picam.client.batch import ranges
+from indi_picam.client.heard import Server
 from indi_picam.client.stop import Requests, Stop
 
 BEGUN = datetime(2026, 11, 23, 21, 45, 17, tzinfo=UTC)
@@ -64,10 +65,10 @@ def test_what_a_killed_picam_left_half_written_goes(tmp_path: Path) -> None:
 
 
 def test_each_of_several_servers_has_a_directory_of_its_own() -> None:
-    servers = [("pi1", 7624), ("pi2", 7624), ("pi2", 7625), ("fe80::1", 7624)]
+    servers = [Server(*words) for words in (("pi1", 1), ("pi2", 1), ("pi2", 2), ("fe80::1", 1))]
     names = [arguments._directory(server, servers) for server in servers]
-    assert names == ["pi1", "pi2_7624", "pi2_7625", "fe80__1"]
-    assert arguments._directory(("pi1", 7624), [("pi1", 7624)]) == ""
+    assert names == ["pi1", "pi2_1", "pi2_2", "fe80__1"]
+    assert arguments._directory(servers[0], servers[:1]) == ""
 
 
 def test_the_second_request_to_stop_interrupts_what_the_first_one_began() -> None:
