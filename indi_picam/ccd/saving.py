@@ -62,6 +62,10 @@ SAVED_ORDER = (
     "CCD_GAIN",
     "PICAM_VALUES",
     *image_controls.NAMES,
+    "BATCH_STORAGE",
+    "BATCH_DELIVERY",
+    "BATCH_RATE",
+    "BATCH_DIRECTORY",
 )
 """INDI::CCD's order, in which it is applied again: the mode before the frame that lies in it."""
 AT_START = (
@@ -72,6 +76,7 @@ AT_START = (
     "LOG_OUTPUT",
     "ACTIVE_DEVICES",
     "CCD_FAST_TOGGLE",
+    "BATCH_DIRECTORY",
 )
 AT_ONCE = (
     "ACTIVE_DEVICES",
@@ -79,7 +84,11 @@ AT_ONCE = (
     "CCD_CAPTURE_FORMAT",
     "CCD_TRANSFER_FORMAT",
     "CCD_FAST_TOGGLE",
+    "BATCH_DIRECTORY",
 )
+_DISK = ThreadPoolExecutor(1, "settings")
+"""One writer at a time: what is saved by itself may meet a CONFIG_SAVE, and all devices of the
+process may have one file (INDICONFIG)."""
 
 
 class Saving:
@@ -89,8 +98,6 @@ class Saving:
         self._device = device
         self._path = config.config_path(device.name)
         self._loading = False
-        self._disk = ThreadPoolExecutor(1, "settings")
-        """One writer at a time: what is saved by itself may meet a CONFIG_SAVE."""
         device.add(CONFIG_PROCESS, self._process, from_start=True)
         device.changed = self._changed
 
@@ -114,7 +121,7 @@ class Saving:
     def _changed(self, changed: Property) -> None:
         """A client changed a setting: some are saved at once."""
         if changed.name in AT_ONCE and not self._loading:
-            self._disk.submit(self._save_one, changed.vector)
+            _DISK.submit(self._save_one, changed.vector)
 
     def _save_one(self, vector: AnyVector) -> None:
         """In a thread."""
@@ -165,4 +172,4 @@ class Saving:
 
     async def _on_disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         call = partial(work, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._disk, call)
+        return await asyncio.get_running_loop().run_in_executor(_DISK, call)

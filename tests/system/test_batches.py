@@ -178,6 +178,42 @@ def test_nothing_on_disk_is_lost_when_the_driver_is_killed(
             hdus.verify("exception")
 
 
+def test_a_new_driver_knows_the_directory_and_what_waits_there(
+    start_server: StartServer, own_home: Path
+) -> None:
+    server = start_server()
+    client = server.tcp()
+    connect(client)
+    client.definition("BATCH1")
+    choose_small_mode(client)
+    ask(client, "Text", "BATCH_DIRECTORY", {"DIRECTORY": "_HOME_/frames"})
+    settings: list[tuple[str, str, dict[str, object]]] = [
+        ("Switch", "BATCH_STORAGE", {"DISK": "On"}),
+        ("Switch", "BATCH_DELIVERY", {"AFTER": "On"}),
+        ("Number", "BATCH_RATE", {"RATE": 7.5}),
+        ("Switch", "CONFIG_PROCESS", {"CONFIG_SAVE": "On"}),
+    ]
+    for kind, name, asked in settings:
+        ask(client, kind, name, asked)
+    ask(client, "Text", "BATCH_DIRECTORY", {"DIRECTORY": "_HOME_/others"})  # kept without a save
+    start = start_batch(client, 2, 0.2)
+    client.set_of("BATCH_START", "Ok", since=start)
+    server.stop()
+    client = start_server().tcp()
+    connect(client)
+    client.definition("BATCH1")
+    assert values(client.definition("BATCH_DIRECTORY")) == {"DIRECTORY": str(own_home / "others")}
+    batch = values(client.definition("BATCH_LIST"))["BATCHES"].split()[0]
+    position = len(client.log)
+    ask(client, "Text", "BATCH_REDELIVER", {"BATCH": batch, "FRAMES": ""})
+    assert numbers(delivered(client, position, 2)) == [1, 2]
+    ask(client, "Switch", "CONFIG_PROCESS", {"CONFIG_LOAD": "On"})
+    loaded = {m.get("name"): values(m) for m in client.log[position:] if m.get("state") == "Ok"}
+    assert loaded["BATCH_STORAGE"]["DISK"] == "On"
+    assert loaded["BATCH_DELIVERY"]["AFTER"] == "On"
+    assert loaded["BATCH_RATE"] == {"RATE": "7.5"}
+
+
 def test_a_worker_that_dies_costs_a_batch_no_frame(server: Server, client: Client) -> None:
     start = start_batch(client, 6, 0.5)
     for _ in range(2):
