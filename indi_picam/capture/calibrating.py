@@ -172,7 +172,7 @@ class Measuring:
                 os.close(memory)
             return size, (clock.monotonic_ns() - began_ns) / 1000
         finally:
-            compressor.close()
+            await compressor.close()
 
     async def files(self, known: Calibration, directory: Path | None) -> Calibration:
         """Adds what disk and compression cost; what cannot be measured is left out."""

@@ -13,12 +13,14 @@ import asyncio
 import os
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 from indi_picam.camera.child import Child
 
 _LIMIT_S = 60.0
 """In real time; a Pi Zero needs some 5 s for 12 MP."""
+_END_S = 2.0
 
 
 class CompressionFault(Exception):
@@ -32,23 +34,42 @@ class Compressor:
         self._child: Child | None = None
         self._socket: socket.socket | None = None
         self._turn = asyncio.Lock()
+        self._exchanging: asyncio.Future[tuple[int, int]] | None = None
 
     async def compress(self, memory: int) -> tuple[int, int]:
         """A new memory with the compressed file, and its size; raises CompressionFault."""
         async with self._turn:
             if self._socket is None:
                 self._start()
+            loop = asyncio.get_running_loop()
+            exchanging = loop.run_in_executor(None, _exchange, self._socket, os.dup(memory))
+            self._exchanging = exchanging
             try:
-                return await asyncio.wait_for(asyncio.to_thread(self._exchange, memory), _LIMIT_S)
-            except (OSError, TimeoutError, ValueError) as fault:
-                self.close()
-                raise CompressionFault(f"The picture could not be compressed: {fault}.") from None
+                return await asyncio.wait_for(asyncio.shield(exchanging), _LIMIT_S)
+            except BaseException as fault:
+                # The answer of an exchange that nobody waits for must not be taken for the next.
+                self._end()
+                exchanging.add_done_callback(_close_result)
+                if isinstance(fault, (OSError, TimeoutError, ValueError)):
+                    raise CompressionFault(f"The picture is not compressed: {fault}.") from None
+                raise
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends the process."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        child = self._child
+        self._end()
+        if child is not None:
+            await child.ends_within(_END_S)
+
+    def _end(self) -> None:
+        ours, self._socket = self._socket, None
+        if ours is not None:
+            with suppress(OSError):
+                ours.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for an answer
+            if self._exchanging is None or self._exchanging.done():
+                ours.close()
+            else:
+                self._exchanging.add_done_callback(lambda _: ours.close())
         if self._child is not None:
             self._child.kill()
             self._child = None
@@ -61,14 +82,23 @@ class Compressor:
             self._child = Child(arguments, None, inherit=theirs.fileno())
         self._socket = ours
 
-    def _exchange(self, memory: int) -> tuple[int, int]:
-        """In a thread: one file out, one back."""
-        assert self._socket is not None  # noqa: S101 - compress() started it
-        socket.send_fds(self._socket, [b"compress"], [memory])
-        answer, descriptors, _, _ = socket.recv_fds(self._socket, 1000, 1)
-        if not descriptors:
-            raise ValueError(answer.decode() or "the process ended")
-        return descriptors[0], os.fstat(descriptors[0]).st_size
+
+def _exchange(process: socket.socket | None, memory: int) -> tuple[int, int]:
+    """In a thread, which owns the descriptor: one file out, one back."""
+    assert process is not None  # noqa: S101 - compress() started it
+    try:
+        socket.send_fds(process, [b"compress"], [memory])
+        answer, descriptors, _, _ = socket.recv_fds(process, 1000, 1)
+    finally:
+        os.close(memory)
+    if not descriptors:
+        raise ValueError(answer.decode() or "the process ended")
+    return descriptors[0], os.fstat(descriptors[0]).st_size
+
+
+def _close_result(exchanged: asyncio.Future[tuple[int, int]]) -> None:
+    if not exchanged.cancelled() and exchanged.exception() is None:
+        os.close(exchanged.result()[0])
 
 
 def compressed(memory: int) -> int:

@@ -7,6 +7,7 @@
     EXPOSING    the shutter is open, or the frame is read     DELIVERING, IDLE (abort, failure)
     DELIVERING  the frame is made ready and handed over       EXPOSING (more to come), IDLE
     MEASURING   frames that nobody waits for are taken        IDLE (end, or anything else is asked)
+    CHANGING    the camera is stopped, or set up anew         IDLE
 
 A worker that dies, hangs or stalls is replaced; the frame it was taking is then taken again, once,
 if that still ends in good time, else the exposure is reported as failed. Knows no INDI and no FITS;
@@ -18,8 +19,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 
@@ -59,6 +60,7 @@ class State(Enum):
     EXPOSING = "exposing"
     DELIVERING = "delivering"
     MEASURING = "measuring"
+    CHANGING = "changing"
 
 
 class DeliveryFault(Exception):
@@ -78,6 +80,8 @@ class Listener(Protocol[Ready]):
     async def make_ready(self, plan: ExposurePlan, frame: Frame) -> Ready:
         """Makes what can be sent of a frame, whose memory the listener owns from now on.
 
+        It may be cancelled at any moment: a thread that reads the memory needs a duplicate of the
+        descriptor, or it would read whatever gets its number next.
         Raises DeliveryFault when that cannot be done; the exposure has failed then.
         """
 
@@ -149,12 +153,15 @@ class Engine:
         """Changes mode and orientation; after a CameraFault the old ones are set up again."""
         if self.state is State.MEASURING:
             await self.abort()
-        await self._ready()
+        self.state = State.CHANGING
         try:
+            await self._ready()
             facts = await self._camera.configure(mode, orientation)
         except CameraFault as fault:
             self._lost(fault)
             raise
+        finally:
+            self.state = State.IDLE
         self._mode, self._orientation = mode, orientation
         return facts
 
@@ -170,7 +177,10 @@ class Engine:
         """
         self.state = State.MEASURING
         self._exposure = task = asyncio.create_task(self._measure(request, take_up), name="measure")
-        await asyncio.wait([task])
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
         if task.cancelled():
             raise GaveWay
         self.state = State.IDLE
@@ -190,10 +200,13 @@ class Engine:
         """Ends the running exposure, if any; nothing of it is told or delivered any more."""
         if self._exposure is None or self.state in (State.CLOSED, State.IDLE):
             return
+        self.state = State.CHANGING
         self._exposure.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._exposure
+        await asyncio.wait([self._exposure])
+        await self._stop_camera()
         self.state = State.IDLE
+
+    async def _stop_camera(self) -> None:
         try:
             await self._camera.abort()
         except CameraFault as fault:
@@ -227,9 +240,16 @@ class Engine:
                 self._replace()
             listener.exposure_failed(plan, str(fault))
         except DeliveryFault as fault:
-            self.state = State.IDLE
-            await self._camera.abort()
-            listener.exposure_failed(plan, str(fault))
+            await self._give_up(plan, listener, str(fault))
+        except Exception as fault:
+            traceback.print_exc()
+            await self._give_up(plan, listener, f"It failed inside the driver: {fault!r}.")
+
+    async def _give_up(self, plan: ExposurePlan, listener: Listener[Any], sentence: str) -> None:
+        self.state = State.CHANGING
+        await self._stop_camera()
+        self.state = State.IDLE
+        listener.exposure_failed(plan, sentence)
 
     async def _take(self, plan: ExposurePlan, listener: Listener[Any]) -> None:
         """Takes and hands over the frames that are left, or fewer; raises CameraFault.

@@ -8,6 +8,7 @@ of how frames are taken; the batch properties tell it which are due.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -16,6 +17,7 @@ from indi_picam.capture.storage import StoreFault
 from indi_picam.capture.store import Store
 from indi_picam.ccd.sending import Sending
 from indi_picam.indi.device import Device, Property
+from indi_picam.indi.journal import note
 
 
 class BatchDelivery:
@@ -66,13 +68,15 @@ class BatchDelivery:
             batch, number = self._due.popleft()
             try:
                 await self._send(batch, number)
-            except (StoreFault, DeliveryFault) as fault:
+            except Exception as fault:
+                if not isinstance(fault, (StoreFault, DeliveryFault)):
+                    note(traceback.format_exc())
                 self._device.message(f"Frame {number} of batch {batch}: {fault}", "WARNING")
 
     async def _send(self, batch: str, number: int) -> None:
         frame = await self._store.open(batch, number)
         try:
-            outgoing = await self._sending.prepare(frame.descriptor, frame.size)
+            outgoing = await self._sending.prepare(frame.descriptor, frame.size, number=number)
         except BaseException:
             self._store.release(batch, number)
             raise

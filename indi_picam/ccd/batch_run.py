@@ -13,11 +13,11 @@ The engine's listener for the frames of the batch; made and asked by the batch p
 from __future__ import annotations
 
 import asyncio
-import os
+import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from indi_picam import clock, fits
 from indi_picam.camera.modes import FrameFacts
@@ -26,7 +26,7 @@ from indi_picam.capture.calibration import Estimate
 from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan
 from indi_picam.capture.store import Store
-from indi_picam.ccd.sending import FrameExchange
+from indi_picam.ccd.sending import FrameExchange, finished
 
 MOST_FAILURES = 3
 """In a row; each was tried again with a fresh worker before."""
@@ -79,7 +79,9 @@ class BatchRun:
         self._expect()
         self._exposed_s = 0.0
         self._failures = 0
-        self._aborted = False
+        self._begun = 0
+        """Frames whose exposure began and that were not handed over yet; two in a run."""
+        self._aborted = asyncio.Event()
         self._may_go = asyncio.Event()
         self._may_go.set()
         self._stopped = asyncio.Event()
@@ -113,7 +115,7 @@ class BatchRun:
 
     async def abort(self) -> None:
         """Takes no more, at once."""
-        self._aborted = True
+        self._aborted.set()
         self._may_go.set()
         self._stopped.set()
         await self._task
@@ -123,28 +125,43 @@ class BatchRun:
         await asyncio.shield(self._task)
         if self.fault is not None:
             return "failed"
-        return "aborted" if self._pending else "complete"
+        return "aborted" if self._aborted.is_set() else "complete"
 
     async def _take(self) -> None:
         try:
-            while self._pending and not self._aborted and self.fault is None:
+            while self._pending and not self._aborted.is_set() and self.fault is None:
                 await self._take_while_possible()
+            if not self._pending:
+                await self._unless_aborted(self._store.settled())
+        except Exception as fault:
+            traceback.print_exc()
+            self.fault = f"The batch failed inside the driver: {fault!r}."
         finally:
             self._engine.held = False
-        if not self._pending:
-            await self._store.settled()
+
+    async def _unless_aborted(self, work: Coroutine[Any, Any, None]) -> None:
+        """Waits for something that may last for ever, or for an abort."""
+        waiting = asyncio.create_task(work), asyncio.create_task(self._aborted.wait())
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in waiting:
+                task.cancel()
 
     async def _take_while_possible(self) -> None:
         if not self._may_go.is_set():
             taken = self.order.asked - len(self._pending)
             self._tell(f"Paused: {taken} of {self.order.asked} frames taken.")
             await self._may_go.wait()
-        await self._store.room(self._frame_bytes)
-        if self._aborted:
+        await self._unless_aborted(self._store.room(self._frame_bytes))
+        if self._aborted.is_set():
             return
         self._stopped.clear()
         await self._engine.abort()  # what was measured meanwhile
         self._expect()
+        self._begun = 0
         self._engine.start(self.order.plan.repeated(len(self._pending)), self)
         await self._stopped.wait()
         await self._engine.abort()
@@ -154,7 +171,8 @@ class BatchRun:
     def exposure_began(self, plan: ExposurePlan, at_ns: int) -> None:
         """Tells which frame is being taken."""
         self._frames.began(at_ns)
-        frame = f"frame {self._pending[0]} of {self.order.asked}"
+        self._begun = min(self._begun + 1, 2, len(self._pending))
+        frame = f"frame {self._pending[self._begun - 1]} of {self.order.asked}"
         self._tell(f"Taking {frame}, {plan.exposure_s:g} s.")
 
     async def make_ready(self, plan: ExposurePlan, frame: Frame) -> None:
@@ -166,17 +184,14 @@ class BatchRun:
             fits.Card("BATCHNUM", number, "number in the batch, from 1"),
             fits.Card("BATCHCNT", self.order.asked, "frames asked for"),
         ]
-        try:
-            file = fits.finish(frame.memory, frame.facts, cards)
-        except BaseException:
-            os.close(frame.memory)
-            raise
+        file = finished(frame, cards)
         facts = {"exposure_us": frame.facts.exposure_us, "gain": frame.facts.gain}
         self._store.put(self.order.id, number, file.memory, file.size, facts)
 
     def hand_over(self, plan: ExposurePlan, frame: FrameFacts, ready: None, left: int) -> None:
         """Counts a frame; the camera stops when all are taken, for a pause, or for lack of room."""
         self._pending.popleft()
+        self._begun = max(0, self._begun - 1)
         self._due_s = clock.monotonic_s() + len(self._pending) * self._next_s
         self._exposed_s += frame.exposure_us / 1e6
         self.made_up += frame.skipped

@@ -202,7 +202,7 @@ class CameraDevice:
         await self._batches.close()
         await self._calibrating.disconnected()
         await self._engine.disconnect()
-        self._sending.close()
+        await self._sending.close()
 
     # -- connection --------------------------------------------------------------------------------
 
@@ -260,10 +260,11 @@ class CameraDevice:
 
     async def _disconnect(self) -> Answer:
         await self._end_what_holds_the_camera()
+        await self._batches.disconnected()
         await self._calibrating.disconnected()
         await self._exposing.stop()
         await self._engine.disconnect()
-        self._sending.close()
+        await self._sending.close()
         return Answer(State.IDLE, then=self._hide_all)
 
     def _hide_all(self) -> None:

@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from indi_picam import clock, fits
+from indi_picam import clock
 from indi_picam.camera.modes import FrameFacts, ModeFacts
 from indi_picam.camera.remote import Frame
-from indi_picam.capture.engine import DeliveryFault, Engine
+from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan
-from indi_picam.ccd.sending import FrameExchange, Outgoing, Sending
+from indi_picam.ccd.sending import FrameExchange, Outgoing, Sending, finished
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.vectors import (
     Blob,
@@ -191,14 +190,7 @@ class Exposing:
         # In a run the next frame may be counted down already.
         if self._end_s < frame.facts.sensor_timestamp_ns * 1e-9 + plan.exposure_s / 2:
             self._stop_countdown()
-        try:
-            cards = self._frames.cards(plan, frame.facts)
-            file = fits.finish(frame.memory, frame.facts, cards)
-        except BaseException as fault:
-            os.close(frame.memory)
-            if isinstance(fault, (OSError, ValueError)):
-                raise DeliveryFault(f"The picture could not be finished: {fault}") from None
-            raise
+        file = finished(frame, self._frames.cards(plan, frame.facts))
         if file.cards_moved:
             self._device.message("The FITS header outgrew its room: the picture was copied.")
         return await self._sending.prepare(file.memory, file.size)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from indi_picam import fits
 from indi_picam.camera.modes import FrameFacts
+from indi_picam.camera.remote import Frame
 from indi_picam.capture.compressing import CompressionFault, Compressor
 from indi_picam.capture.engine import DeliveryFault
 from indi_picam.capture.plan import ExposurePlan
@@ -33,6 +34,17 @@ class FrameExchange:
     """Told of each frame."""
 
 
+def finished(frame: Frame, cards: Iterable[fits.Card]) -> fits.FitsFile:
+    """The FITS file of a frame, whose memory it takes over; raises DeliveryFault."""
+    try:
+        return fits.finish(frame.memory, frame.facts, cards)
+    except BaseException as fault:
+        os.close(frame.memory)
+        if isinstance(fault, (OSError, ValueError)):
+            raise DeliveryFault(f"The picture could not be finished: {fault}") from None
+        raise
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A file whose turn on the link has come; it must be sent at once."""
@@ -51,14 +63,17 @@ class Sending:
         self._uploading = uploading
         self._compressor = Compressor()
 
-    async def prepare(self, memory: int, size: int) -> Outgoing | None:
+    async def prepare(
+        self, memory: int, size: int, *, number: int | None = None
+    ) -> Outgoing | None:
         """Saves a file if wanted and waits for its turn; None when nothing is to be sent.
 
-        Takes over the descriptor. Raises DeliveryFault with a sentence.
+        Takes over the descriptor; ``number`` tells frames of a batch apart. Raises DeliveryFault
+        with a sentence.
         """
         try:
             if self._uploading.saves:
-                await self._uploading.save(memory, size)
+                await self._uploading.save(memory, size, number)
             if not self._uploading.sends:
                 os.close(memory)
                 return None
@@ -67,7 +82,7 @@ class Sending:
             await self._link.blob_slot(outgoing.size)
         except BaseException as fault:
             os.close(memory)
-            if isinstance(fault, (OSError, Refused)):
+            if isinstance(fault, (OSError, RuntimeError, Refused)):
                 raise DeliveryFault(f"The picture could not be delivered: {fault}") from None
             raise
         return outgoing
@@ -91,6 +106,6 @@ class Sending:
             image, image.name, outgoing.memory, size=outgoing.size, format=outgoing.format
         )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends the compressing process."""
-        self._compressor.close()
+        await self._compressor.close()

@@ -16,7 +16,9 @@ import asyncio
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -102,11 +104,24 @@ class Uploading:
         if self.saves:
             self._device.define(self._path)
 
-    async def save(self, memory: int, size: int) -> None:
-        """Writes a finished file to its place; raises OSError or Refused with a sentence."""
+    async def save(self, memory: int, size: int, number: int | None) -> None:
+        """Writes a finished file to its place; raises OSError or Refused with a sentence.
+
+        A ``number`` in a batch goes into the name where the prefix would give one name to all.
+        """
         folder = self.checked_folder(str(self._settings["UPLOAD_DIR"]))
         prefix = str(self._settings["UPLOAD_PREFIX"])
-        path = await asyncio.to_thread(write_picture, folder, prefix, ".fits", memory, size)
+        if number is not None and "XXX" not in prefix:
+            prefix = f"{prefix}_{number:05d}"
+        picture = Picture(os.dup(memory), size)
+        writing = asyncio.get_running_loop().run_in_executor(
+            None, write_picture, folder, prefix, ".fits", picture
+        )
+        try:
+            path = await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            picture.wanted = False
+            raise
         self._device.message(f"Image saved to {path}")
         self._device.set(self._path, {"FILE_PATH": str(path)}, state=State.OK)
 
@@ -132,8 +147,12 @@ class Uploading:
         named = Path(text.replace(HOME_TOKEN, str(self._home)))
         if not named.is_absolute() or "\0" in text:
             raise Refused(f"The directory {text!r} is refused: give a whole path, from / on.")
-        real = named.resolve()
-        if not any(real.is_relative_to(allowed.resolve()) for allowed in self._allowed):
+        try:
+            real = named.resolve()
+            allowed = any(real.is_relative_to(folder.resolve()) for folder in self._allowed)
+        except (OSError, RuntimeError) as fault:  # a loop of links (RuntimeError before 3.13)
+            raise Refused(f"The directory {text!r} cannot be followed: {fault}.") from None
+        if not allowed:
             raise Refused(
                 f"The directory {real} is refused: pictures may be written below "
                 f"{' and '.join(map(str, self._allowed))} (INDI_PICAM_UPLOAD_DIRS)."
@@ -142,9 +161,9 @@ class Uploading:
 
 
 def clean_name(prefix: str) -> str:
-    """A prefix as part of a file name: no separators, nothing hidden, at most 200 characters."""
-    cleaned = _NOT_IN_NAMES.sub("_", prefix).lstrip(".")[:_LONGEST_PREFIX]
-    return cleaned or "IMAGE"
+    """A prefix as part of a file name: no separators, nothing hidden, at most 200 bytes."""
+    cleaned = _NOT_IN_NAMES.sub("_", prefix).lstrip(".").encode()[:_LONGEST_PREFIX]
+    return cleaned.decode(errors="ignore") or "IMAGE"
 
 
 def picture_name(folder: Path, prefix: str, extension: str, now: datetime) -> str:
@@ -166,19 +185,44 @@ def picture_name(folder: Path, prefix: str, extension: str, now: datetime) -> st
     return name + extension
 
 
-def write_picture(folder: Path, prefix: str, extension: str, memory: int, size: int) -> Path:
+@dataclass(slots=True)
+class Picture:
+    """A file to be written by a thread, which closes the descriptor."""
+
+    memory: int
+    size: int
+    wanted: bool = True
+    """Set to False when its exposure was aborted: nothing of it is left then."""
+
+
+def write_picture(folder: Path, prefix: str, extension: str, picture: Picture) -> Path:
     """Writes a file beside its place and renames it; after an OSError nothing is left of it."""
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    beside = folder / f".{prefix}.{os.getpid()}.{memory}"
+    beside = None
     try:
-        with beside.open("wb") as file:
-            done = 0
-            while done < size:
-                done += os.sendfile(file.fileno(), memory, done, min(_COPY_BYTES, size - done))
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=".", suffix=extension, dir=folder)
+        beside = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            _copy(picture, file.fileno())
+            os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
         return _named(beside, folder, prefix, extension)
     finally:
-        beside.unlink(missing_ok=True)
+        os.close(picture.memory)
+        if beside is not None:
+            beside.unlink(missing_ok=True)
+
+
+def _copy(picture: Picture, target: int) -> None:
+    done = 0
+    while done < picture.size:
+        if not picture.wanted:
+            raise OSError(errno.ECANCELED, "the exposure was aborted")
+        piece = min(_COPY_BYTES, picture.size - done)
+        copied = os.sendfile(target, picture.memory, done, piece)
+        if not copied:
+            raise OSError(errno.EIO, "the picture is shorter than it says")
+        done += copied
 
 
 def _named(beside: Path, folder: Path, prefix: str, extension: str) -> Path:

@@ -91,6 +91,18 @@ def test_a_full_disk_fails_the_picture_with_a_sentence(client: Client, own_home:
     assert "CCD1 Ok" in story(client.log[start:])
 
 
+def test_a_loop_of_links_fails_one_picture_and_no_more(client: Client, own_home: Path) -> None:
+    ask(client, "Switch", "UPLOAD_MODE", {"UPLOAD_LOCAL": "On"})
+    ask(client, "Text", "UPLOAD_SETTINGS", {"UPLOAD_DIR": "_HOME_/loop"})
+    (own_home / "loop").symlink_to(own_home / "loop")
+    failed = client.set_of("CCD_EXPOSURE", "Alert", since=expose(client, 0.1))
+    assert "cannot be followed" in (failed.get("message") or "")
+    (own_home / "loop").unlink()
+    start = expose(client, 0.1)
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    assert len(list((own_home / "loop").iterdir())) == 1
+
+
 def test_a_compressed_picture_has_the_same_values(client: Client) -> None:
     ask(client, "Switch", "UPLOAD_MODE", {"UPLOAD_BOTH": "On"})
     ask(client, "Switch", "CCD_COMPRESSION", {"INDI_ENABLED": "On"})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from indi_picam.ccd.uploading import clean_name, picture_name, write_picture
+from indi_picam.ccd.uploading import Picture, clean_name, picture_name, write_picture
 
 NOW = datetime(2026, 11, 23, 21, 45, 17, 123_456)
 
@@ -40,6 +40,7 @@ def test_names_follow_indi_ccd(tmp_path: Path, prefix: str, there: list[str], na
         ("", "IMAGE"),
         ("M 31 (north) [1]", "M 31 (north) [1]"),
         ("x" * 500, "x" * 200),
+        ("ü" * 150, "ü" * 100),  # names are measured in bytes
     ],
 )
 def test_prefixes_are_cleaned(prefix: str, cleaned: str) -> None:
@@ -51,8 +52,27 @@ def test_a_picture_is_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
     memory = os.memfd_create("picture")
     os.write(memory, content)
     folder = tmp_path / "new" / "folder"
-    paths = [write_picture(folder, "IMAGE_XXX", ".fits", memory, len(content)) for _ in range(3)]
+    paths = [
+        write_picture(folder, "IMAGE_XXX", ".fits", Picture(os.dup(memory), len(content)))
+        for _ in range(3)
+    ]
     os.close(memory)
     assert [path.name for path in paths] == ["IMAGE_001.fits", "IMAGE_002.fits", "IMAGE_003.fits"]
     assert sorted(path.name for path in folder.iterdir()) == [path.name for path in paths]
     assert all(path.read_bytes() == content for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted", "why"),
+    [(3_000_000, False, "aborted"), (4_000_000, True, "shorter than it says")],
+)
+def test_a_picture_that_cannot_be_finished_leaves_nothing(
+    tmp_path: Path, size: int, wanted: bool, why: str
+) -> None:
+    memory = os.memfd_create("picture")
+    os.ftruncate(memory, 3_000_000)
+    with pytest.raises(OSError, match=why):
+        write_picture(tmp_path / "new", "IMAGE_XXX", ".fits", Picture(memory, size, wanted))
+    assert list((tmp_path / "new").iterdir()) == []
+    with pytest.raises(OSError):
+        os.fstat(memory)  # whoever writes a picture closes it
