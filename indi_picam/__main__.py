@@ -8,6 +8,7 @@ from pathlib import Path
 
 from indi_picam.ccd.identity import DriverFacts
 from indi_picam.driver import DriverSettings, run
+from indi_picam.files import user_directory
 from indi_picam.indi.link import take_stdio
 
 SIMULATOR = str(Path(__file__).parent / "simulator")
@@ -30,7 +31,7 @@ def simulator_main() -> None:
 def _serve(driver: DriverFacts, *, names_by_model: bool) -> None:
     read_fd, write_fd = take_stdio()
     environment = os.environ
-    state = Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    state = user_directory("XDG_STATE_HOME", ".local/state")
     settings = DriverSettings(
         driver=driver,
         names_by_model=names_by_model,

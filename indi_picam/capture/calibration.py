@@ -14,7 +14,6 @@ properties.
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import math
 import os
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from indi_picam import __version__
+from indi_picam import __version__, files
 from indi_picam.camera import ways
 from indi_picam.camera.modes import CaptureFormat, FrameRequest, ModeFacts, Way
 from indi_picam.camera.sensors import sensor_named
@@ -227,14 +226,13 @@ def _s(size: int, bytes_s: float | None) -> float:
 
 def state_directory() -> Path:
     """Where calibrations are kept: ``~/.local/state/indi_picam/calibration``."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    # A relative one is to be ignored (XDG base directory specification).
-    home = Path(state) if os.path.isabs(state) else Path.home() / ".local/state"
-    return home / "indi_picam" / "calibration"
+    return files.user_directory("XDG_STATE_HOME", ".local/state") / "indi_picam" / "calibration"
 
 
 def versions(simulated: bool) -> dict[str, str]:
     """What a calibration holds for; reads the package's metadata from the disk."""
+    import importlib.metadata  # 20 ms that the start of the driver is spared
+
     try:
         picamera2 = importlib.metadata.version("picamera2")
     except importlib.metadata.PackageNotFoundError:
@@ -252,19 +250,9 @@ def save(
 ) -> None:
     """Keeps a calibration, all or nothing; raises CalibrationFault."""
     path = directory / subject.file_name
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     content = {"form": _FORM, "versions": dict(versions), "measured": dataclasses.asdict(known)}
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        try:
-            with beside.open("w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        except OSError:
-            beside.unlink(missing_ok=True)
-            raise
+        files.replace(path, json.dumps(content, indent=1).encode())
     except OSError as fault:
         raise CalibrationFault(
             f"What was measured cannot be kept in {path} ({fault.strerror}): it will be measured "

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from indi_picam.files import user_directory
+
 MEMORY_RESERVE_BYTES = 128 << 20
 MEMORY_RESERVE_SHARE = 0.1
 """Of all memory; the larger holds. For the frames in the making, the worker's and the server's."""
@@ -157,10 +159,7 @@ def free_disk(directory: Path) -> int:
 
 def default_directory() -> Path:
     """Where batches are kept unless told otherwise: ``~/.local/share/indi_picam``."""
-    data = os.environ.get("XDG_DATA_HOME", "")
-    # A relative one is to be ignored (XDG base directory specification).
-    home = Path(data) if os.path.isabs(data) else Path.home() / ".local/share"
-    return home / "indi_picam"
+    return user_directory("XDG_DATA_HOME", ".local/share") / "indi_picam"
 
 
 def take_directory(path: Path) -> tuple[int, StoreFault | None]:

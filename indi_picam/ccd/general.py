@@ -8,12 +8,12 @@ is on. Called by the camera device; every sentence the device tells passes :meth
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+from indi_picam import files
 from indi_picam.indi.device import Answer, Device, Level
 from indi_picam.indi.journal import note
 from indi_picam.indi.vectors import (
@@ -160,7 +160,7 @@ class General:
             time.strftime("%Y-%m-%d", time.gmtime()),
             time.strftime("%H:%M:%S", time.gmtime()),
         )
-        home = Path(os.environ.get("HOME") or Path.home())
+        home = files.home()
         folder = home / ".indi" / "logs" / day / self._executable
         path = folder / f"{self._executable}_{now}.log"
         if self._file is None:

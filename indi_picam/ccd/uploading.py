@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from indi_picam import files
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.vectors import (
     Refused,
@@ -73,7 +74,7 @@ class Uploading:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._home = Path(os.environ.get("HOME") or Path.home())
+        self._home = files.home()
         allowed = os.environ.get("INDI_PICAM_UPLOAD_DIRS")
         self._allowed = [Path(p) for p in allowed.split(":") if p] if allowed else [self._home]
         self._mode = device.add(UPLOAD_MODE, self._set_mode)

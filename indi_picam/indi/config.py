@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from indi_picam import files
 from indi_picam.indi.decoder import Decoder
 from indi_picam.indi.encoder import encode
 from indi_picam.indi.messages import New
@@ -36,7 +37,7 @@ def config_path(device: str, environment: Mapping[str, str] = os.environ) -> Pat
     """Where the settings of a device stand."""
     if configured := environment.get("INDICONFIG"):
         return Path(configured)
-    return Path(environment.get("HOME") or Path.home()) / ".indi" / f"{device}_config.xml"
+    return files.home(environment) / ".indi" / f"{device}_config.xml"
 
 
 def default_path(path: Path) -> Path:
@@ -122,33 +123,16 @@ def _write(path: Path, settings: Iterable[New]) -> None:
     _refuse_if_of_root(path)
     content = b"<INDIDriver>\n" + b"".join(map(encode, settings)) + b"</INDIDriver>\n"
     try:
-        path.parent.mkdir(mode=0o775, parents=True, exist_ok=True)
-        _replace(path, content)
+        files.replace(path, content)
     except OSError as fault:
         raise ConfigFault(f"{path} cannot be written: {fault.strerror}.") from None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside, flush to the card, rename: readers see the old file or the new. OSError."""
-    path = Path(os.path.realpath(path))
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
 
 
 def _keep_default(path: Path) -> None:
     """Keep the first settings ever seen as the default ones; failing, only CONFIG_DEFAULT fails."""
     if not default_path(path).exists():
         with contextlib.suppress(OSError):
-            _replace(default_path(path), path.read_bytes())
+            files.replace(default_path(path), path.read_bytes())
 
 
 def _refuse_if_of_root(path: Path) -> None:

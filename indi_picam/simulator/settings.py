@@ -82,7 +82,9 @@ class Settings(NamedTuple):
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of an environment; ValueError with a sentence for what makes no sense."""
-    home = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    home = environment.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(home):  # a relative one is to be ignored (XDG specification)
+        home = os.path.expanduser("~/.config")
     default = os.path.join(home, "indi_picam", "simulator.ini")
     file = environment.get("INDI_PICAM_SIMULATOR_CONFIG") or default
     sections = _sections(file, must_exist=file != default)
