@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from indi_picam import fits, pointing
+from indi_picam import files, fits, pointing
 from indi_picam.camera.modes import CameraFault, CameraId
 from indi_picam.camera.remote import list_cameras
 from indi_picam.capture.storage import raise_descriptor_limit
@@ -28,6 +27,8 @@ from indi_picam.indi.link import Link
 
 PIPE_RATE_MB_S = 10.0
 """Through a pipe nothing tells what clients have let go: what a Pi's Wi-Fi takes, until changed."""
+LONGEST_NAME = 63
+"""Bytes of a device name that INDI's own clients and servers hold (MAXINDIDEVICE)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class DriverSettings:
     names_by_model: bool
     """Whether a device is called after its sensor model."""
     first_name: str | None = None
+    """Instead of what the first camera would be called."""
     only_camera: str | None = None
     names_file: Path = Path("names.json")
 
@@ -75,17 +77,30 @@ async def _named_cameras(settings: DriverSettings) -> list[tuple[str, CameraId]]
         cameras = ()
     if settings.only_camera:
         cameras = [camera for camera in cameras if camera.id == settings.only_camera]
+    wanted = clean_name(settings.first_name or "")
     if not cameras:
         unknown = CameraId(settings.only_camera or "", "")
-        return [(settings.first_name or settings.driver.name, unknown)]
+        return [(wanted or settings.driver.name, unknown)]
     remembered = _remembered_names(settings.names_file)
     names = device_names(cameras, settings, remembered)
     if names.items() - remembered.items():
         await asyncio.to_thread(_remember_names, settings.names_file, remembered | names)
-    shown = dict(names)
-    if settings.first_name:
-        shown[cameras[0].id] = settings.first_name
-    return [(shown[camera.id], camera) for camera in cameras]
+    if wanted:
+        names = with_first_named(names, cameras[0].id, wanted)
+    return [(names[camera.id], camera) for camera in cameras]
+
+
+def clean_name(name: str) -> str:
+    """A device name that clients, their config files and a focuser's name have room for."""
+    legal = "".join(c if c.isprintable() and c != "/" else " " for c in name)
+    room = LONGEST_NAME - len(" Focuser")
+    return " ".join(legal.split()).encode()[:room].decode(errors="ignore").strip()
+
+
+def with_first_named(names: Mapping[str, str], first: str, name: str) -> dict[str, str]:
+    """The names with this one for the camera of that Id; who has it already gets its."""
+    others = {id: names[first] if known == name else known for id, known in names.items()}
+    return others | {first: name}
 
 
 def device_names(
@@ -126,10 +141,7 @@ def _remembered_names(path: Path) -> dict[str, str]:
 
 
 def _remember_names(path: Path, names: Mapping[str, str]) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(names, indent=1), "utf-8")
-        beside.replace(path)
+        files.replace(path, json.dumps(names, indent=1).encode())
     except OSError as fault:
         note(f"The names of the cameras cannot be kept in {path}: {fault}.")

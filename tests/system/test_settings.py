@@ -150,6 +150,31 @@ def test_indidev_names_the_device(start_server: StartServer) -> None:
     assert client.definition("CONNECTION").get("device") == "My Finder"
 
 
+def test_indidev_may_be_what_another_camera_was_called(start_server: StartServer) -> None:
+    cameras = {"INDI_PICAM_SIMULATOR": "imx477,imx296"}
+    first = start_server(environment=cameras)
+    client = first.tcp()
+    client.send("<getProperties version='1.7'/>")
+    client.definition("CONNECTION", f"{DEVICE} 2")
+    first.stop()
+    client = start_server(environment={**cameras, "INDIDEV": f"{DEVICE} 2"}).tcp()
+    widths = {}
+    for device in (f"{DEVICE} 2", DEVICE):
+        connect(client, device)
+        widths[device] = values(client.definition("CCD_INFO", device))["CCD_MAX_X"]
+    assert widths == {f"{DEVICE} 2": "4056", DEVICE: "1456"}
+
+
+def test_a_name_that_is_too_long_is_cut_and_answers(start_server: StartServer) -> None:
+    server = start_server(environment={"INDIDEV": "N" * 70, "INDI_PICAM_SIMULATOR": "imx708"})
+    client = server.tcp()
+    connect(client, "N" * 55)
+    position = len(client.log)
+    client.new("Switch", "N" * 55 + " Focuser", "CONNECTION", {"CONNECT": "On"})
+    answer = client.set_of("CONNECTION", "Ok", since=position)
+    assert answer.get("device") == "N" * 55 + " Focuser"
+
+
 def is_picture_of(device: str) -> Callable[[Element], bool]:
     """Whether a message is a picture of a device."""
     return lambda message: (message.get("name"), message.get("device")) == ("CCD1", device)

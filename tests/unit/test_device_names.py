@@ -6,7 +6,7 @@ import pytest
 
 from indi_picam.camera.modes import CameraId
 from indi_picam.ccd.identity import DriverFacts
-from indi_picam.driver import DriverSettings, device_names
+from indi_picam.driver import DriverSettings, clean_name, device_names, with_first_named
 
 PI = DriverSettings(DriverFacts("Pi Camera", "indi_picam", None, None), names_by_model=True)
 SIMULATOR = DriverSettings(
@@ -42,3 +42,31 @@ def test_a_camera_keeps_its_name(
     settings: DriverSettings, cameras: list[CameraId], remembered: dict[str, str], names: list[str]
 ) -> None:
     assert list(device_names(cameras, settings, remembered).values()) == names
+
+
+def test_a_name_given_to_the_first_camera_is_never_that_of_two() -> None:
+    names = {HQ0.id: "Pi Camera imx477", HQ1.id: "Pi Camera imx477 2", GS.id: "Pi Camera imx296"}
+    assert with_first_named(names, HQ0.id, "Finder") == names | {HQ0.id: "Finder"}
+    assert with_first_named(names, HQ0.id, "Pi Camera imx477") == names
+    assert with_first_named(names, HQ0.id, "Pi Camera imx296") == {
+        HQ0.id: "Pi Camera imx296",
+        HQ1.id: "Pi Camera imx477 2",
+        GS.id: "Pi Camera imx477",
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("My Finder", "My Finder"),
+        ("  Käme\tra\n1 ", "Käme ra 1"),
+        ("a/b/../c", "a b .. c"),
+        ("\x00\x1f\udcff", ""),
+        ("N" * 70, "N" * 55),
+        ("ä" * 40, "ä" * 27),  # 54 bytes: never half a character
+        ("x" * 54 + " y", "x" * 54),
+    ],
+)
+def test_a_name_is_one_that_clients_can_hold(asked: str, name: str) -> None:
+    assert clean_name(asked) == name
+    assert len(f"{name} Focuser".encode()) <= 63
