@@ -80,7 +80,7 @@ class Batch:
         self._show = show
         self._count = 0
         self._running = False
-        self._aborted = False
+        self._wants_no_more = False
         self._fault: Failure | None = None
         self._frames = ""
         """Those that are wanted; empty: all."""
@@ -153,7 +153,7 @@ class Batch:
         Raises:
             Failure: there is no such batch or frame.
         """
-        self.id, self.here, self._frames, self._aborted = id, set(here), frames, True
+        self.id, self.here, self._frames, self._wants_no_more = id, set(here), frames, True
         self._ask_for_the_rest()
 
     # -- following ---------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class Batch:
 
     def abort(self) -> None:
         """Has no more frames taken; ``follow`` then fetches those that are."""
-        self._aborted = True
+        self._wants_no_more = True
         if not self._running:
             return
         try:
@@ -250,7 +250,7 @@ class Batch:
         if start.state == "Alert":
             why = self._device.connection.complaint(self._device.name, 0) or "no reason given"
             self._fault = Failure(Exit.CAMERA, f"The batch failed: {why}")
-        elif not self._aborted:
+        elif not self._wants_no_more:
             self._fault = Failure(Exit.CAMERA, "Somebody else aborted the batch.")
         self._device.connection.wait_for_quiet(0.3, 3)  # frames on their way to the disk there
         self._ask_for_the_rest()
@@ -329,7 +329,7 @@ class Batch:
                 f"{len(self.here)} of {self._count} are saved here.",
             ) from None
         progress = self.progress
-        wanted = not self._aborted and self._fault is None and progress.taken < progress.asked
+        wanted = not self._wants_no_more and self._fault is None and progress.taken < progress.asked
         if self._running or not wanted:
             return
         device.change("BATCH_CONTINUE", {"BATCH": self.id}, BEGIN_LIMIT_S)

@@ -252,10 +252,11 @@ class Job:
 
     def _stopped(self, batch: Batch) -> Failure:
         """Ctrl-C: has what is taken sent, and tells; a second one leaves it there."""
+        if not batch.id:
+            return Failure(Exit.INTERRUPTED, "stopped before the first frame.")
         try:
-            if batch.id:
-                self._say("Stopping: what is taken is being fetched. Ctrl-C again stops at once.")
-                self._follow(batch, abort=True)
+            self._say("Stopping: what is taken is being fetched. Ctrl-C again stops at once.")
+            self._follow(batch, abort=True)
         except Failure as failure:
             return Failure(Exit.INTERRUPTED, f"stopped. {failure}")
         except KeyboardInterrupt:
