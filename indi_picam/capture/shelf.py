@@ -6,7 +6,8 @@
     gone         acknowledged or discarded, its memory or file freed
 
 Beside that a frame may be delivering (somebody holds an open descriptor to send it), delivered,
-acknowledged. Plain values without a disk or a loop; only the store changes them.
+acknowledged. What is counted is counted as it changes: a frame costs the same in a batch of ten and
+of 100000. Plain values without a disk or a loop; only the store changes them.
 """
 
 from __future__ import annotations
@@ -25,11 +26,10 @@ _ON_THE_WAY = 4
 
 
 @dataclass(frozen=True, slots=True)
-class BatchView:
-    """A batch as it stands; all but the first fields count frames."""
+class Tally:
+    """How far a batch is, in numbers of frames; asked for after each of them."""
 
     id: str
-    asked: Mapping[str, Any]
     where: Where
     count: int
     """Asked for; 0 if a damaged manifest does not tell it."""
@@ -41,6 +41,13 @@ class BatchView:
     on_disk: int
     delivered: int
     acknowledged: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView(Tally):
+    """A batch as it stands, frame by frame: made in a time that grows with their number."""
+
+    asked: Mapping[str, Any]
     waiting: tuple[int, ...]
     """Numbers of the frames that are there and not acknowledged, in order."""
     missing: tuple[int, ...]
@@ -90,11 +97,17 @@ class Batch:
     """Its manifest must not, or cannot, be added to."""
     frames: dict[int, Frame] = field(default_factory=dict)
     delivered: set[int] = field(default_factory=set)
+    """All that were handed out, so the acknowledged ones too."""
     acknowledged: set[int] = field(default_factory=set)
     gone_before: set[int] = field(default_factory=set)
     """Frames taken in an earlier run of the driver and no longer there."""
     lines: list[Entry] = field(default_factory=list)
     """Of the manifest, not yet written."""
+    counted: int = 0
+    in_memory: int = 0
+    on_disk: int = 0
+    disk_bytes: int = 0
+    """What it takes on disk."""
 
     @classmethod
     def recovered(cls, record: BatchRecord, folder: Path, *, fixed: bool) -> Batch:
@@ -109,13 +122,14 @@ class Batch:
             running=False,
             ended=record.ended,
             fixed=fixed or record.newer,
-            delivered=set(record.delivered),
+            delivered=record.delivered | record.acknowledged,
             acknowledged=set(record.acknowledged),
         )
         for frame in record.frames.values():
-            batch.frames[frame.number] = Frame(
-                frame.number, frame.size, frame.facts, None, True, frame.crc32, counted=True
-            )
+            found = Frame(frame.number, frame.size, frame.facts)
+            batch.frames[frame.number] = found
+            batch.is_on_disk(found, frame.crc32)
+            batch.count_in(found)
         batch.gone_before = (record.acknowledged | record.discarded) - batch.frames.keys()
         return batch
 
@@ -147,9 +161,36 @@ class Batch:
         return min(frames, _ON_THE_WAY) if self.where is Where.DISK else frames
 
     @property
-    def disk_bytes(self) -> int:
-        """What it takes on disk."""
-        return sum(frame.size for frame in self.frames.values() if frame.on_disk)
+    def is_done_with(self) -> bool:
+        """Whether nothing is left of it, and nothing is missing beside what was taken."""
+        if self.running or self.ended is None or self.folder is not None:
+            return False
+        if self.in_memory or self.on_disk:
+            return False
+        return not self.taken or self.taken >= self.count
+
+    @property
+    def taken(self) -> int:
+        """How many frames count as taken."""
+        return len(self.gone_before) + self.counted
+
+    def count_in(self, frame: Frame) -> None:
+        """Counts a frame as taken."""
+        self.counted += not frame.counted
+        frame.counted = True
+
+    def is_on_disk(self, frame: Frame, crc32: int | None) -> None:
+        """A frame is on disk now."""
+        frame.crc32, frame.on_disk = crc32, True
+        self.on_disk += 1
+        self.disk_bytes += frame.size
+
+    def is_off_disk(self, frame: Frame) -> None:
+        """A frame is no longer on disk, if it was."""
+        if frame.on_disk:
+            frame.on_disk = False
+            self.on_disk -= 1
+            self.disk_bytes -= frame.size
 
     def acknowledged_on_disk(self) -> list[Frame]:
         """The frames that may be pushed out, oldest first."""
@@ -158,27 +199,35 @@ class Batch:
         done = (f for f in self.frames.values() if f.on_disk and f.number in self.acknowledged)
         return [frame for frame in done if not frame.delivering and frame.memory is None]
 
+    def tally(self) -> Tally:
+        """How far it is."""
+        return Tally(**self._numbers())
+
     def view(self) -> BatchView:
         """The batch as others see it."""
         frames = self.frames.values()
-        taken = self.gone_before | {frame.number for frame in frames if frame.counted}
         waiting = (f.number for f in frames if f.there and f.number not in self.acknowledged)
         known = self.gone_before | self.frames.keys()
         return BatchView(
-            id=self.id,
+            **self._numbers(),
             asked=self.asked,
-            where=self.where,
-            count=self.count,
-            ended=self.ended,
-            taken=len(taken),
-            in_memory=sum(frame.memory is not None for frame in frames),
-            on_disk=sum(frame.on_disk for frame in frames),
-            delivered=len(self.delivered | self.acknowledged),
-            acknowledged=len(self.acknowledged),
             waiting=tuple(sorted(waiting)),
             missing=tuple(n for n in range(1, self.count + 1) if n not in known),
             stored_bytes=sum(frame.size for frame in frames if frame.there),
         )
+
+    def _numbers(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "where": self.where,
+            "count": self.count,
+            "ended": self.ended,
+            "taken": self.taken,
+            "in_memory": self.in_memory,
+            "on_disk": self.on_disk,
+            "delivered": len(self.delivered),
+            "acknowledged": len(self.acknowledged),
+        }
 
 
 class Shelf(dict[str, Batch]):
@@ -196,15 +245,24 @@ class Shelf(dict[str, Batch]):
         """Takes a frame in, in the place of one with its number."""
         if (before := batch.frames.get(frame.number)) is not None:
             self.drop_memory(before)
+            batch.is_off_disk(before)
+            batch.counted -= before.counted
         batch.frames[frame.number] = frame
+        batch.in_memory += 1
         self.in_memory[frame] = batch
 
     def drop_memory(self, frame: Frame) -> None:
         """Frees the memory of a frame."""
-        self.in_memory.pop(frame, None)
-        if frame.memory is not None:
+        batch = self.in_memory.pop(frame, None)
+        if batch is not None and frame.memory is not None:
+            batch.in_memory -= 1
             os.close(frame.memory)
             frame.memory = None
+
+    def forget_what_is_done_with(self) -> None:
+        """Strikes off what has ended and of which nothing is left."""
+        for batch in [batch for batch in self.values() if batch.is_done_with]:
+            self.forget(batch)
 
     def forget(self, batch: Batch) -> None:
         """Frees the memory of a batch and strikes it off."""

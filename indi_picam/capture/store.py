@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from indi_picam.capture import manifest, storage
-from indi_picam.capture.shelf import Batch, BatchView, Frame, Shelf, order
+from indi_picam.capture.shelf import Batch, BatchView, Frame, Shelf, Tally, order
 from indi_picam.capture.storage import StoragePlan, StoreFault, Where, Wish
 from indi_picam.capture.writing import Listener, Writing
 
@@ -72,6 +72,8 @@ class Store:
         )
         self._directory_fault = StoreFault("No directory for batches was chosen yet.")
         self._locks: dict[Path, int] = {}
+        self._last = 0
+        """The number of the last batch begun."""
 
     # -- where -----------------------------------------------------------------------------------
 
@@ -153,6 +155,15 @@ class Store:
         """All that is known, oldest first."""
         return tuple(batch.view() for batch in self._shelf.in_order())
 
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        """How far all are, oldest first."""
+        return tuple(batch.tally() for batch in self._shelf.in_order())
+
+    def tally(self, id: str) -> Tally:
+        """How far a batch is, however many frames it has; raises StoreFault if there is none."""
+        return self._known(id).tally()
+
     def batch(self, id: str) -> BatchView:
         """One batch as it stands; raises StoreFault if there is none."""
         return self._known(id).view()
@@ -162,12 +173,14 @@ class Store:
     ) -> str:
         """Opens a batch and returns its id; ``asked`` is kept in its manifest (JSON values).
 
-        Raises StoreFault when its directory cannot be made.
+        Raises StoreFault when its directory cannot be made. Those before of which nothing is left
+        are forgotten: until then their last numbers can be asked for.
         """
-        last = max(map(order, self._shelf), default=0)
+        self._last = 1 + max(map(order, self._shelf), default=self._last)
+        self._shelf.forget_what_is_done_with()
         stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
         # Clocks of a Pi without a network repeat themselves: the number orders, the end is unique.
-        id = f"{last + 1:06d}-{stamp}-{secrets.token_hex(2)}"
+        id = f"{self._last:06d}-{stamp}-{secrets.token_hex(2)}"
         asked = {**asked, "count": count, "frame_bytes": frame_bytes}
         batch = Batch(id, asked, where, count, frame_bytes, folder=None, running=True)
         if where is Where.DISK:
@@ -273,6 +286,7 @@ class Store:
             frame.delivering = False
             if batch.where is Where.MEMORY and not frame.on_disk:
                 self._shelf.drop_memory(frame)
+        batch.delivered |= numbers
         self._note(batch, "acknowledged", numbers - batch.acknowledged, batch.acknowledged)
 
     async def discard(self, id: str) -> None:

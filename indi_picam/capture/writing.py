@@ -106,7 +106,7 @@ class Writing:
 
     def count(self, batch: Batch, frame: Frame) -> None:
         """Counts a frame as taken."""
-        frame.counted = True
+        batch.count_in(frame)
         self._listener.frame_counted(batch.id, frame.number)
 
     async def _work_off(self) -> None:
@@ -156,10 +156,11 @@ class Writing:
 
     def _next_to_write(self) -> Frame | None:
         """The oldest frame that belongs on disk, or has to go there as memory is short."""
-        if not self._shelf.in_memory:
-            return None
         short = self._free_memory() < max(1, self._shelf.bytes_to_come())
         short = short or self._free_descriptors() < max(1, self._shelf.frames_to_come())
+        due = any(b.in_memory for b in self._shelf.values() if short or b.where is Where.DISK)
+        if not due:
+            return None
         for frame, batch in self._shelf.in_memory.items():
             possible = batch.folder is not None or self.directory is not None
             if possible and (batch.where is Where.DISK or (short and not frame.delivering)):
@@ -184,7 +185,7 @@ class Writing:
         memory = os.dup(frame.memory)
         record = await asyncio.to_thread(_write_frame, batch.folder, frame, memory, lines)
         del batch.lines[: len(lines)]
-        frame.crc32, frame.on_disk = record.crc32, True
+        batch.is_on_disk(frame, record.crc32)
         self._shelf.drop_memory(frame)
         if not frame.counted:
             self.count(batch, frame)
@@ -225,7 +226,7 @@ class Writing:
             batch.folder = None
             batch.lines.clear()
         for frame in frames:
-            frame.on_disk = False
+            batch.is_off_disk(frame)
 
     async def open_file(self, batch: Batch, frame: Frame) -> int:
         """A descriptor of a frame's file, checked; raises StoreFault when it is damaged."""

@@ -406,7 +406,7 @@ class Batches:
     def _show(self, id: str) -> None:
         """Tells the progress of a batch."""
         try:
-            batch = self._store.batch(id)
+            batch = self._store.tally(id)
         except StoreFault:
             return
         run = self._run if self._run is not None and self._run.order.id == id else None
@@ -435,7 +435,7 @@ class Batches:
         """Tells what is in the store, for ``picam batches``."""
         lines = (
             f"{b.id} {b.taken}/{b.count} {b.delivered} {b.acknowledged} {b.where.value}"
-            for b in self._store.batches
+            for b in self._store.tallies
         )
         self._device.set(self._stored, {"BATCHES": "; ".join(lines)}, state=State.OK)
 

@@ -40,7 +40,7 @@ class Machine:
 
     def held(self) -> int:
         """Bytes of the frames in memory."""
-        return sum(batch.in_memory for batch in self.store.batches) * SIZE
+        return sum(tally.in_memory for tally in self.store.tallies) * SIZE
 
     def frame_counted(self, batch: str, number: int) -> None:
         self.counted.append((batch, number))

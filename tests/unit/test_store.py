@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,100 @@ def test_frames_in_memory_are_counted_at_once_and_freed_when_acknowledged(place:
             with pytest.raises(StoreFault, match=f"Frame 2 of batch {batch} is not in the store"):
                 await m.store.open(batch, 2)
             assert os.listdir(place) == []
+
+    run(scene)
+
+
+def test_a_batch_is_forgotten_when_nothing_is_left_and_the_next_begins(place: Path) -> None:
+    async def scene() -> None:
+        async with machine(place, keep=0) as m:
+            ends = ("complete", "complete", "aborted", "aborted", "aborted")
+            taken: list[list[int]] = [[1, 2], [1, 2], [1], [], [1, 2]]
+            wheres = (Where.MEMORY, Where.DISK, Where.MEMORY, Where.MEMORY, Where.MEMORY)
+            ids = []
+            for where, numbers, how in zip(wheres, taken, ends, strict=True):
+                ids.append(await m.begin(2, where))
+                m.put(ids[-1], *numbers)
+                await m.store.settled()
+                m.store.end(ids[-1], how)
+            whole, on_disk, to_continue, nothing, waiting = ids
+            for batch in (whole, on_disk, to_continue):
+                m.store.acknowledge(batch, [1, 2])
+            await m.store.settled()
+            assert m.store.tally(whole).acknowledged == 2  # still told
+            assert m.store.tally(on_disk).on_disk == 0
+            new = await m.begin(1, Where.MEMORY)
+            assert [tally.id for tally in m.store.tallies] == [to_continue, waiting, new]
+            assert int(new[:6]) == 6
+            m.store.resume(to_continue)
+            m.put(to_continue, 2)
+            m.store.end(to_continue, "complete")
+            with pytest.raises(StoreFault, match="no batch"):
+                m.store.tally(nothing)
+
+    run(scene)
+
+
+@pytest.mark.parametrize("where", list(Where))
+def test_a_tally_counts_as_a_whole_view_does(place: Path, where: Where) -> None:
+    async def scene() -> None:
+        async with machine(place, keep=2 * SIZE) as m:
+            batch = await m.begin(6, where)
+
+            def check() -> None:
+                view, tally = m.store.batch(batch), m.store.tally(batch)
+                frames = m.store._known(batch).frames.values()
+                held = [f for f in frames if f.memory is not None]
+                assert (tally.in_memory, tally.on_disk) == (
+                    len(held),
+                    sum(f.on_disk for f in frames),
+                )
+                assert tally.taken == sum(f.counted for f in frames)
+                assert view.stored_bytes == (len(held) + tally.on_disk) * SIZE
+                assert m.store._known(batch).disk_bytes == tally.on_disk * SIZE
+
+            m.put(batch, 1, 2, 3)
+            check()
+            m.put(batch, 3)  # once more, in the place of the first
+            await m.store.settled()
+            check()
+            assert m.store.tally(batch).taken == 3
+            m.store.delivered(batch, [1])
+            m.store.acknowledge(batch, [1, 2])
+            await m.store.settled()
+            check()
+            assert (m.store.tally(batch).delivered, m.store.tally(batch).acknowledged) == (2, 2)
+            m.memory = -1
+            m.put(batch, 4, 5)
+            await m.store.settled()
+            check()
+            assert m.store.tally(batch).in_memory == 0
+
+    run(scene)
+
+
+def test_a_frame_costs_no_more_in_a_large_batch(place: Path) -> None:
+    """Steps are counted, not time: the same for the 20th frame as for the 2000th."""
+
+    async def scene() -> None:
+        async with machine(place) as m:
+            batch = await m.begin(2000, Where.MEMORY)
+            costs = []
+            for number in range(1, 2001):
+                descriptor = os.memfd_create("frame", os.MFD_CLOEXEC)
+                steps = 0
+
+                def step(frame: object, event: str, argument: object) -> None:
+                    nonlocal steps
+                    steps += 1
+
+                sys.setprofile(step)
+                m.store.put(batch, number, descriptor, SIZE)
+                m.store.tally(batch)
+                m.store._writing._next_to_write()
+                sys.setprofile(None)
+                costs.append(steps)
+            assert costs[-1] <= costs[20]
 
     run(scene)
 
