@@ -224,16 +224,18 @@ def finish(memory: int, facts: FrameFacts, cards: Iterable[Card]) -> FitsFile:
             images[keyword] = before + _image(keyword, legal_text(str(value)), "")
         else:
             images[keyword] = _image(keyword, value, comment)
-    images["CHECKSUM"] = _image("CHECKSUM", _NO_CHECKSUM.decode(), "HDU checksum")
-    images["DATASUM"] = _image("DATASUM", str(facts.datasum), "data unit checksum")
-    text, room = _filled("".join(images.values()).encode("ascii"), facts.header_room)
+    head = "".join(images[keyword] for keyword in images if keyword not in ("CHECKSUM", "DATASUM"))
+    sums = _image("CHECKSUM", _NO_CHECKSUM.decode(), "HDU checksum")
+    sums += _image("DATASUM", str(facts.datasum), "data unit checksum")
+    text, room = _filled((head + sums).encode("ascii"), facts.header_room)
     data_size = os.fstat(memory).st_size - facts.header_room
     moved = room != facts.header_room
     if moved:
         memory = _moved(memory, facts.header_room, room, data_size)
     words = struct.unpack(f">{len(text) // 4}I", text)
-    text = text.replace(_NO_CHECKSUM, _checksum(sum(words) + facts.datasum), 1)
     os.pwrite(memory, text, 0)
+    checksum = _checksum(sum(words) + facts.datasum)
+    os.pwrite(memory, checksum, len(head) + len("CHECKSUM= '"))
     return FitsFile(memory, room + data_size, moved)
 
 

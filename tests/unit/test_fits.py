@@ -135,6 +135,22 @@ def test_date_obs_is_the_start_of_the_exposure_however_late_the_header_is_writte
     assert middle - start == pytest.approx(0.05, abs=0.0011)
 
 
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [("OBJECT", "0" * 16), ("COMMENT", "CHECKSUM= '" + "0" * 16), ("CHECKSUM", "0" * 16)],
+)
+def test_a_text_of_zeros_is_not_taken_for_the_checksum(keyword: str, text: str) -> None:
+    memory, facts, _ = written()
+    cards = [*fits.exposure_cards(REQUEST, facts, MODE), fits.Card(keyword, text)]
+    file = fits.finish(memory, facts, cards)
+    content = os.pread(file.memory, file.size, 0)
+    os.close(file.memory)
+    with astropy_fits.open(io.BytesIO(content), checksum=True) as hdus:
+        hdus.verify("exception")
+        if keyword != "CHECKSUM":
+            assert str(hdus[0].header[keyword]) == text
+
+
 def test_what_is_not_known_is_not_written() -> None:
     memory, facts, _ = written()
     facts = replace(facts, bayer_pattern=None)
