@@ -36,7 +36,6 @@ DISK_RESERVE_SHARE = 0.05
 DESCRIPTOR_RESERVE = 128
 """For frames on their way, workers, the server, and the files of the moment."""
 _OPEN = "/proc/self/fd"
-_TRIAL = ".writable"
 
 
 class StoreFault(Exception):
@@ -200,10 +199,11 @@ def take_directory(path: Path) -> tuple[int, StoreFault | None]:
 
 def writing_fault(path: Path) -> StoreFault | None:
     """Why nothing can be written in a directory; found out by writing a few bytes."""
-    trial = path / _TRIAL
+    import tempfile  # 10 ms that the start of the driver is spared
+
     try:
-        trial.write_bytes(b"x" * 4096)
-        trial.unlink()
+        with tempfile.NamedTemporaryFile(prefix=".indi_picam-", dir=path) as trial:
+            trial.write(b"x" * 4096)
     except OSError as fault:
         return StoreFault(
             f"Nothing can be written in {path}, {_why(fault)}: mend that, or choose another "

@@ -109,8 +109,15 @@ class Store:
         self._shelf.update((batch.id, batch) for batch in batches)
         self._writing.directory = None if fault else directory
         self._directory_fault = fault or self._directory_fault
+        self._leave_unused_directories(directory)
         self._writing.wake()
         return [str(fault), *sentences] if fault else sentences
+
+    def _leave_unused_directories(self, used: Path) -> None:
+        """Gives those back in which no batch lies that we know of."""
+        lying = {batch.folder.parent for batch in self._shelf.values() if batch.folder}
+        for directory in self._locks.keys() - lying - {used}:
+            os.close(self._locks.pop(directory))
 
     def _take(self, directory: Path) -> tuple[int, StoreFault | None, list[Batch], list[str]]:
         """In a thread."""

@@ -154,6 +154,15 @@ def test_the_default_directory(
     assert storage.default_directory() == own_home / expected / "indi_picam"
 
 
+def test_a_users_files_survive_the_trial(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / ".writable").write_text("mine")
+    assert storage.writing_fault(place) is None
+    assert os.listdir(place) == [".writable"]
+    assert (place / ".writable").read_text() == "mine"
+
+
 def test_a_directory_that_is_not_there_is_made_and_ours_alone(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b"
     descriptor, fault = storage.take_directory(path)

@@ -88,6 +88,25 @@ def test_a_directory_in_use_or_unfit_leaves_the_one_before_in_use(place: Path) -
     run(scene)
 
 
+def test_directories_in_which_no_batch_lies_are_given_back(place: Path) -> None:
+    async def scene() -> None:
+        async with machine(place / "kept") as m, machine(place / "other") as other:
+            batch = await m.begin(1, Where.DISK)
+            m.put(batch, 1)
+            await m.store.settled()
+            for number in range(20):
+                await m.store.use(place / str(number))
+            assert m.store._locks.keys() == {place / "kept", place / "19"}
+            await other.store.use(place / "18")  # ours no longer
+            for held in ("kept", "19"):
+                with pytest.raises(StoreFault, match="in use by another driver"):
+                    await other.store.use(place / held)
+            await m.store.use(place / "0")
+            assert (await m.read(batch, 1)) == content(1)
+
+    run(scene)
+
+
 def test_without_a_directory_memory_serves_and_the_disk_is_refused_with_the_reason(
     place: Path,
 ) -> None:
