@@ -20,16 +20,24 @@ FRAMES = 2000
 
 
 def run(rounds: int) -> list[Figure]:
-    """From new* to its set* while 12.3 MP frames flow, and while small ones do."""
-    return [_figure("12.3 MP", None), _figure(SMALL_MODE, SMALL_MODE)]
+    """From new* to its set* while frames flow: large, small, and compressed and saved as well."""
+    return [
+        _figure("12.3 MP", None),
+        _figure(SMALL_MODE, SMALL_MODE),
+        _figure("12.3 MP compressed and saved", None, saved=True),
+    ]
 
 
-def _figure(what: str, mode: str | None) -> Figure:
+def _figure(what: str, mode: str | None, *, saved: bool = False) -> Figure:
     with stage(OURS) as on_stage:
         asking, watching = on_stage.local, on_stage.tcp
         if mode:
             asking.new("Switch", "PICAM_MODE", **{mode: "On"})
             asking.set_of("PICAM_MODE", "Ok")
+        if saved:
+            asking.new("Switch", "CCD_COMPRESSION", INDI_ENABLED="On")
+            asking.new("Switch", "UPLOAD_MODE", UPLOAD_BOTH="On")
+            asking.set_of("UPLOAD_MODE", "Ok")
         asking.new("Switch", "CCD_FAST_TOGGLE", INDI_ENABLED="On")
         asking.new("Number", "CCD_FAST_COUNT", FRAMES=FRAMES)
         asking.set_of("CCD_FAST_COUNT", "Ok")
