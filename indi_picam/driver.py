@@ -1,7 +1,7 @@
 """The driver process: finds the cameras, makes each one an INDI device, carries messages.
 
-        start     the cameras are listed by a short-lived child, so that nothing heavy is loaded
-              here; messages wait meanwhile, and then every device defines itself
+    start     the cameras are listed by a short-lived child, so that nothing heavy is loaded here;
+              messages wait meanwhile, and then every device defines itself
     running   each message goes to the device it names, or to all
     end       the server closed its end: the workers are ended, and with them the driver
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,15 +46,17 @@ class DriverSettings:
     names_file: Path = Path("names.json")
 
 
-async def run(settings: DriverSettings, read_fd: int, write_fd: int) -> None:
-    """Serves until the server closes its end."""
+async def run(
+    settings: DriverSettings, listing: subprocess.Popen[bytes], read_fd: int, write_fd: int
+) -> None:
+    """Serves the cameras that are being listed until the server closes its end."""
     raise_descriptor_limit()
     link = Link(read_fd, write_fd)
     if not link.attaches:
         link.pacing.rate_mb_s = PIPE_RATE_MB_S
     devices = [
         CameraDevice(name, camera, settings.driver, link)
-        for name, camera in await _named_cameras(settings)
+        for name, camera in await _named_cameras(settings, listing)
     ]
     # After the definitions: importing astropy takes 0.3 to 2 s.
     preparing = asyncio.create_task(asyncio.to_thread(_prepare))
@@ -68,10 +71,12 @@ def _prepare() -> None:
     pointing.prepare()
 
 
-async def _named_cameras(settings: DriverSettings) -> list[tuple[str, CameraId]]:
+async def _named_cameras(
+    settings: DriverSettings, listing: subprocess.Popen[bytes]
+) -> list[tuple[str, CameraId]]:
     """A device name for each camera; for one without Id and model if there is none."""
     try:
-        cameras: Sequence[CameraId] = await list_cameras(module_path=settings.driver.module_path)
+        cameras: Sequence[CameraId] = await list_cameras(listing)
     except CameraFault as fault:
         note(str(fault))
         cameras = ()

@@ -18,6 +18,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -49,6 +50,7 @@ from indi_picam.camera.modes import (
     Orientation,
     SensorMode,
 )
+from indi_picam.camera.starting import start
 
 OPEN_S = 20.0
 """Real limits for an answer. A Pi Zero needs seconds to import picamera2 and to read the modes."""
@@ -120,7 +122,8 @@ class RemoteCamera:
         with theirs:
             arguments = ("indi_picam.camera.worker", str(theirs.fileno()))
             try:
-                self._process = child.Child(arguments, self._module_path, inherit=theirs.fileno())
+                process = start(arguments, self._module_path, inherit=theirs.fileno())
+                self._process = child.Child(process)
             except OSError as error:
                 ours.close()
                 raise CameraFault(
@@ -339,14 +342,15 @@ def _close_unread(take: _Take) -> None:
 LISTING_S = 10.0
 
 
-async def list_cameras(*, module_path: str | None) -> tuple[CameraId, ...]:
-    """The cameras of this machine in picamera2's order, from a child; raises CameraFault."""
-    reading, writing = os.pipe()
+async def list_cameras(started: subprocess.Popen[bytes]) -> tuple[CameraId, ...]:
+    """The cameras of this machine in picamera2's order; raises CameraFault.
+
+    From a child that was started before (:func:`indi_picam.camera.starting.start_listing`).
+    """
+    listing = child.Child(started)
+    assert started.stdout is not None  # noqa: S101 - start_listing() made the pipe
+    reading = started.stdout.fileno()
     os.set_blocking(reading, False)
-    try:
-        listing = child.Child(("indi_picam.camera.listing",), module_path, stdout=writing)
-    finally:
-        os.close(writing)
     try:
         text = await asyncio.wait_for(_read_to_end(reading), LISTING_S)
         answer = json.loads(text)
@@ -357,7 +361,7 @@ async def list_cameras(*, module_path: str | None) -> tuple[CameraId, ...]:
             retry=True,
         ) from error
     finally:
-        os.close(reading)
+        started.stdout.close()
         listing.kill()
         await listing.ends_within(CLOSE_S)
     if "fault" in answer:

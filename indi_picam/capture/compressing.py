@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from indi_picam.camera.child import Child
+from indi_picam.camera.starting import start
 
 _LIMIT_S = 60.0
 """In real time; a Pi Zero needs some 5 s for 12 MP."""
@@ -79,7 +80,7 @@ class Compressor:
         ours.settimeout(_LIMIT_S)
         with theirs:
             arguments = ("indi_picam.capture.compressing", str(theirs.fileno()))
-            self._child = Child(arguments, None, inherit=theirs.fileno())
+            self._child = Child(start(arguments, None, inherit=theirs.fileno()))
         self._socket = ours
 
 

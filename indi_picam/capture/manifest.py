@@ -22,7 +22,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -281,7 +280,8 @@ def _clean_up(
     if damaged:
         used = sum(name.startswith(ASIDE) for name in os.listdir(folder))
         with suppress(FileNotFoundError):
-            shutil.copyfile(folder / NAME, folder / (f"{ASIDE}.{used}" if used else ASIDE))
+            aside = folder / (f"{ASIDE}.{used}" if used else ASIDE)
+            aside.write_bytes((folder / NAME).read_bytes())
     if damaged or torn:
         _write_anew(folder, record, {**taken, **record.frames})
         return

@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -187,7 +186,7 @@ class Store:
         self._shelf.forget_what_is_done_with()
         stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
         # Clocks of a Pi without a network repeat themselves: the number orders, the end is unique.
-        id = f"{self._last:06d}-{stamp}-{secrets.token_hex(2)}"
+        id = f"{self._last:06d}-{stamp}-{os.urandom(2).hex()}"
         asked = {**asked, "count": count, "frame_bytes": frame_bytes}
         batch = Batch(id, asked, where, count, frame_bytes, folder=None, running=True)
         if where is Where.DISK:

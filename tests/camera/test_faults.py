@@ -18,6 +18,7 @@ import pytest
 from indi_picam.camera import remote as remote_module
 from indi_picam.camera.modes import CameraFault, FrameRequest, Roi, SensorMode, Way
 from indi_picam.camera.remote import RemoteCamera, list_cameras
+from indi_picam.camera.starting import start_listing
 
 from .conftest import MODULE_PATH, Bench, request_of, run, take, take_one
 
@@ -326,7 +327,10 @@ def test_a_second_hold_on_the_same_camera_is_told_that_it_is_busy(bench: Bench) 
 
 @pytest.mark.parametrize(
     "ask",
-    [lambda: list_cameras(module_path=None), lambda: RemoteCamera("any", module_path=None).open()],
+    [
+        lambda: list_cameras(start_listing(None)),
+        lambda: RemoteCamera("any", module_path=None).open(),
+    ],
 )
 def test_missing_libcamera_is_told_with_the_package_to_install(
     bench: Bench, ask: Callable[[], object], monkeypatch: pytest.MonkeyPatch

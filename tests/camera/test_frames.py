@@ -14,6 +14,7 @@ import pytest
 from indi_picam import clock
 from indi_picam.camera.modes import CameraFault, Roi, SensorMode, Way
 from indi_picam.camera.remote import list_cameras
+from indi_picam.camera.starting import start_listing
 from indi_picam.simulator.truth import order_after
 
 from .conftest import MODULE_PATH, Bench, pixels_of, request_of, run, take, take_one, true_pixels
@@ -292,7 +293,7 @@ def test_cameras_are_listed_in_picamera2s_order(bench: Bench) -> None:
     bench.plug("imx477,imx290@pi4,imx477@pi5")
 
     async def body() -> None:
-        cameras = await list_cameras(module_path=MODULE_PATH)
+        cameras = await list_cameras(start_listing(MODULE_PATH))
         assert [camera.id for camera in cameras] == sorted(
             (camera.id for camera in bench.settings.cameras), reverse=True
         )
