@@ -2,7 +2,7 @@
 
 A child inherits nothing but stderr, to which its stdout goes too, and at most one descriptor: the
 driver's stdin and stdout belong to the INDI link. Imports nothing heavy: the driver's first act is
-to have the cameras listed, while it loads itself. Called by :mod:`indi_picam.__main__` for that, and
+to have the cameras listed, while it loads itself. Called by :mod:`indi_picam.__main__` for that and
 by whoever has children.
 """
 

@@ -29,11 +29,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from indi_picam.files import replace
+
 VERSION = 1
 NAME = "manifest.jsonl"
 ASIDE = "manifest.damaged"
 _FRAME = re.compile(r"(\d{6,})\.fits")
-_PART = re.compile(r"\.\d{6,}\.fits\.part|\.manifest\.part")
+_PART = re.compile(rf"\.\d{{6,}}\.fits\.part|{re.escape(NAME)}\.\d+\.new")
 _OURS = re.compile(rf"{_FRAME.pattern}|{_PART.pattern}|{re.escape(NAME)}|{ASIDE}(\.\d+)?")
 _PIECE_BYTES = 1 << 20
 
@@ -292,7 +294,6 @@ def _clean_up(
 
 def _write_anew(folder: Path, record: BatchRecord, taken: Mapping[int, FrameRecord]) -> None:
     """Replaces a manifest by what was readable of it."""
-    beside = folder / ".manifest.part"
     entries: list[Entry] = [_head(record.id, record.asked)]
     entries += map(_taken, taken.values())
     for name in ("delivered", "acknowledged", "discarded"):
@@ -300,13 +301,7 @@ def _write_anew(folder: Path, record: BatchRecord, taken: Mapping[int, FrameReco
         if numbers:
             entries.append({name: sorted(numbers)})
     entries.append({"ended": record.ended})
-    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        _write_all(file, memoryview(_lines(entries)))
-        os.fsync(file)
-    finally:
-        os.close(file)
-    beside.replace(folder / NAME)
+    replace(folder / NAME, _lines(entries))
     _sync(folder)
 
 
