@@ -309,7 +309,9 @@ class Batches:
     async def _set_directory(self, asked: Mapping[str, str]) -> Answer:
         if self._run is not None:
             raise Refused("The directory cannot be changed while a batch is being taken.")
-        folder = self._exchange.checked_folder(asked["DIRECTORY"])
+        folder = Path(self._directory["DIRECTORY"])
+        if asked["DIRECTORY"] != str(folder):  # the one in use may lie where clients cannot choose
+            folder = self._exchange.checked_folder(asked["DIRECTORY"])
         try:
             sentences = await self._store.use(folder)
         except StoreFault as fault:

@@ -242,3 +242,16 @@ def test_nonsense_is_refused(
     client: Client, kind: str, name: str, asked: dict[str, object], word: str
 ) -> None:
     assert word in ask(client, kind, name, asked, "Alert")
+
+
+def test_saved_settings_load_with_a_directory_that_clients_could_not_choose(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    client = start_server(environment={"XDG_DATA_HOME": str(tmp_path / "data")}).tcp()
+    connect(client)
+    client.definition("BATCH1")
+    ask(client, "Switch", "CONFIG_PROCESS", {"CONFIG_SAVE": "On"})
+    position = len(client.log)
+    ask(client, "Switch", "CONFIG_PROCESS", {"CONFIG_LOAD": "On"})
+    assert client.set_of("BATCH_DIRECTORY", since=position).get("state") == "Ok"
+    assert "data" in str(values(client.definition("BATCH_DIRECTORY")))
