@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import (
     answering,
+    batches,
     compressing,
     ekos_sequence,
     growing,
@@ -35,6 +36,7 @@ JOBS: dict[str, Job] = {
     "hand_over": hand_over.run,
     "memory": memory.run,
     "sequences": sequences.run,
+    "batches": batches.run,
     "one_by_one": one_by_one.run,
     "guiding": guiding.run,
     "recovering": recovering.run,

@@ -1,12 +1,14 @@
 """An INDI client that costs next to nothing: pictures are only looked at for their end.
 
-Small messages are parsed; of a picture the bytes are counted and thrown away, or its descriptor is
-kept. Every message carries the time at which its last byte had been read. Knows no driver.
+Small messages are parsed; of a picture the bytes are counted and thrown away, or kept where that is
+wanted, as its descriptor is. Every message carries the time at which its last byte had been read.
+Knows no driver.
 """
 
 from __future__ import annotations
 
 import array
+import base64
 import contextlib
 import os
 import re
@@ -38,6 +40,8 @@ class Message:
     length: int = 0
     """Bytes of a picture on the wire."""
     descriptors: tuple[int, ...] = ()
+    content: bytes = b""
+    """Of a picture that was to be kept: its XML."""
 
     @property
     def name(self) -> str:
@@ -53,6 +57,13 @@ class Message:
     def is_picture(self) -> bool:
         """Whether it is a BLOB."""
         return self.tag == "setBLOBVector"
+
+    def file(self) -> bytes:
+        """The file in a picture that was to be kept."""
+        blob = ElementTree.fromstring(self.content)[0]
+        if self.descriptors:
+            return os.pread(self.descriptors[0], int(blob.get("size", "0")), 0)
+        return base64.b64decode(blob.text or "")
 
     def let_go(self) -> None:
         """Closes the descriptors that came with it."""
@@ -70,6 +81,12 @@ class Client:
 
     socket: socket.socket
     device: str
+    keeps_pictures: bool = False
+    """Whether they can be looked at later, by Message.file."""
+    bytes_per_s: float = 0.0
+    """How fast it reads; 0 for as fast as it can."""
+    _reads_again_at: float = 0.0
+    _content: bytearray = field(default_factory=bytearray)
     _buffer: bytearray = field(default_factory=bytearray)
     _picture: tuple[float, bytes] | None = None
     _length: int = 0
@@ -148,6 +165,7 @@ class Client:
             message.let_go()
 
     def _receive(self, deadline: float) -> None:
+        time.sleep(max(0.0, self._reads_again_at - time.monotonic()))
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([self.socket], [], [], left)[0]:
             raise Silence(f"{self.device} was silent for too long")
@@ -155,6 +173,8 @@ class Client:
         at = time.monotonic()
         if not data:
             raise ConnectionError("the server hung up")
+        if self.bytes_per_s:
+            self._reads_again_at = max(self._reads_again_at, at) + len(data) / self.bytes_per_s
         for level, kind, content in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self._descriptors += array.array("i", content[: len(content) // 4 * 4])
@@ -196,6 +216,8 @@ class Client:
             return False
         found = self._buffer.find(_END)
         gone = found + len(_END) if found >= 0 else max(0, len(self._buffer) - len(_END))
+        if self.keeps_pictures:
+            self._content += self._buffer[:gone]
         del self._buffer[:gone]
         self._length += gone
         if found < 0:
@@ -206,8 +228,8 @@ class Client:
             for key, value in re.findall(rb"(\w+)=[\"']([^\"']*)[\"']", head.partition(b">")[0])
         }
         descriptors, self._descriptors = tuple(self._descriptors), []
-        self._inbox.append(
-            Message("setBLOBVector", attributes, {}, at, first_at, self._length, descriptors)
-        )
+        content, self._content = bytes(self._content), bytearray()
+        picture = (at, first_at, self._length, descriptors, content)
+        self._inbox.append(Message("setBLOBVector", attributes, {}, *picture))
         self._picture = None
         return True
