@@ -39,7 +39,7 @@ from indi_picam.camera.modes import (
 )
 from indi_picam.camera.remote import Frame, RemoteCamera
 from indi_picam.capture.plan import ExposurePlan
-from indi_picam.capture.storage import free_memory
+from indi_picam.capture.storage import free_descriptors, free_memory
 
 _PROOF_EXPOSURE_US = 1000
 _SHORT_EXPOSURE_S = 10
@@ -290,7 +290,8 @@ class Engine:
             request = dataclasses.replace(request, way=self.choose_way(request))
         async for frame in self._camera.take(request, began):
             taken.put_nowait(frame)
-            if taken.qsize() > 1 and free_memory() < os.fstat(frame.memory).st_size:
+            size = os.fstat(frame.memory).st_size
+            if taken.qsize() > 1 and (free_memory() < size or free_descriptors() < 1):
                 await self._camera.abort()
                 self._on_trouble(
                     "The camera pauses, as memory is full: frames come faster than they go out."

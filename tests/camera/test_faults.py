@@ -368,8 +368,9 @@ def test_nothing_is_left_behind_when_the_driver_is_killed(bench: Bench, tmp_path
     family = [worker, *worker.children(recursive=True)]
     driver.stdout.close()
     assert driver.wait() == -signal.SIGKILL
-    _, alive = psutil.wait_procs(family, timeout=2)
-    assert not alive
+    psutil.wait_procs(family, timeout=2)
+    # Whoever inherits orphans may take its time to bury them.
+    assert all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in family)
 
 
 def test_the_worker_has_nothing_of_the_drivers_but_its_own_socket(bench: Bench) -> None:
