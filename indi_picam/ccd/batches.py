@@ -24,7 +24,7 @@ from indi_picam.capture.calibration import Estimate
 from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan
 from indi_picam.capture.storage import StoragePlan, StoreFault, Where, Wish, default_directory
-from indi_picam.capture.store import Store
+from indi_picam.capture.store import KEEP_BYTES, Store
 from indi_picam.ccd.batch_delivery import BatchDelivery
 from indi_picam.ccd.batch_run import BatchOrder, BatchRun
 from indi_picam.ccd.sending import FrameExchange, Sending
@@ -83,6 +83,12 @@ RATE = NumberVector(
     "Sending rate",
     BATCH,
     (Number("RATE", "MB/s (0: no limit)", 0, 0, 10_000, 1, "%.1f"),),
+)
+KEEP = NumberVector(
+    "BATCH_KEEP",
+    "Keep received frames",
+    BATCH,
+    (Number("SIZE", "On disk up to (GB)", KEEP_BYTES / 1e9, 0, 100_000, 1, "%.1f"),),
 )
 DIRECTORY = TextVector(
     "BATCH_DIRECTORY", "Directory of batches", BATCH, (Text("DIRECTORY", "Directory"),)
@@ -178,6 +184,7 @@ class Batches:
         self._storage = device.add(STORAGE)
         self._delivery_mode = device.add(DELIVERY)
         device.add(RATE.with_values({"RATE": exchange.rate_mb_s}), self._set_rate)
+        device.add(KEEP, self._set_keep)
         folder = default_directory() / clean_name(device.name)
         self._directory = device.add(
             DIRECTORY.with_values({"DIRECTORY": str(folder)}), self._set_directory
@@ -304,6 +311,10 @@ class Batches:
 
     async def _set_rate(self, asked: Mapping[str, float]) -> Answer:
         self._exchange.set_rate(asked["RATE"])
+        return Answer()
+
+    async def _set_keep(self, asked: Mapping[str, float]) -> Answer:
+        self._store.keep_bytes = round(asked["SIZE"] * 1e9)
         return Answer()
 
     async def _set_directory(self, asked: Mapping[str, str]) -> Answer:

@@ -65,6 +65,7 @@ SAVED_ORDER = (
     "BATCH_STORAGE",
     "BATCH_DELIVERY",
     "BATCH_RATE",
+    "BATCH_KEEP",
     "BATCH_DIRECTORY",
 )
 """INDI::CCD's order, in which it is applied again: the mode before the frame that lies in it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import time
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -255,3 +256,17 @@ def test_saved_settings_load_with_a_directory_that_clients_could_not_choose(
     ask(client, "Switch", "CONFIG_PROCESS", {"CONFIG_LOAD": "On"})
     assert client.set_of("BATCH_DIRECTORY", since=position).get("state") == "Ok"
     assert "data" in str(values(client.definition("BATCH_DIRECTORY")))
+
+
+def test_received_frames_are_kept_up_to_the_limit(client: Client, own_home: Path) -> None:
+    ask(client, "Switch", "BATCH_STORAGE", {"DISK": "On"})
+    ask(client, "Number", "BATCH_KEEP", {"SIZE": 0.006})  # two of 2.6 MB
+    start = start_batch(client, 4, 0.2)
+    client.set_of("BATCH_START", "Ok", since=start)
+    batch = batch_id(client, start)
+    ask(client, "Text", "BATCH_ACKNOWLEDGE", {"BATCH": batch, "FRAMES": "1-4"})
+    deadline = time.monotonic() + 10
+    while len(files := sorted(own_home.glob(".local/share/indi_picam/*/*/*.fits"))) > 2:
+        assert time.monotonic() < deadline, files
+        client.read_for(0.05)
+    assert [fits.getheader(file)["BATCHNUM"] for file in files] == [3, 4]
