@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import dropwhile, groupby, pairwise
 from pathlib import Path
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
@@ -89,8 +89,10 @@ class Dialogue:
             with suppress(TimeoutError):  # what is missing then shows as a difference
                 self.client.wait(last, since=start, timeout=PATIENCE_S)
         answers = self._answers()
+        if step.property in TICK:
+            return answers
         # An exposure of the step before may still be counting down.
-        return answers[1:] if answers[:1] == [TICK] and step.property not in TICK else answers
+        return list(dropwhile(lambda word: word == TICK, answers))
 
     def _element(self, name: str, element: str | int) -> str:
         if isinstance(element, str):
@@ -111,7 +113,7 @@ class Dialogue:
             if message.tag.startswith("def"):
                 self.definitions[message.get("name", "")] = message
             text = words(message).replace(self._home, "HOME")
-            if not text.startswith(f"set {PULSE}") and not text == TICK == (spoken or [""])[-1]:
+            if not text.startswith(f"set {PULSE}"):
                 spoken.append(text)
         return [
             text
@@ -147,7 +149,11 @@ def _value(message: Element, child: Element) -> str | None:
 def differences_of_answers(
     step: str, reference: Sequence[str], ours: Sequence[str]
 ) -> Iterator[str]:
-    """What one driver said in a step and the other did not, with what both said just before."""
+    """What one driver said in a step and the other did not, with what both said just before.
+
+    Only here does a countdown become one tick: what the caller left out may have stood between two.
+    """
+    reference, ours = _counted_once(reference), _counted_once(ours)
     matcher = difflib.SequenceMatcher(a=reference, b=ours, autojunk=False)
     for change, start, end, our_start, our_end in matcher.get_opcodes():
         if change == "equal":
@@ -157,6 +163,11 @@ def differences_of_answers(
             yield f"{step}: only the reference: {word}{after}"
         for word in ours[our_start:our_end]:
             yield f"{step}: only ours: {word}{after}"
+
+
+def _counted_once(spoken: Sequence[str]) -> list[str]:
+    """The words without the ticks of a countdown that follow its first."""
+    return [word for before, word in pairwise(("", *spoken)) if not before == word == TICK]
 
 
 def differences_of_definitions(
