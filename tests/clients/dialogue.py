@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import dropwhile, groupby, pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
@@ -91,8 +91,8 @@ class Dialogue:
         answers = self._answers()
         if step.property in TICK:
             return answers
-        # An exposure of the step before may still be counting down.
-        return list(dropwhile(lambda word: word == TICK, answers))
+        # An exposure of a step before may still be counting down, and the reference even counts on.
+        return [word for word in answers if word != TICK]
 
     def _element(self, name: str, element: str | int) -> str:
         if isinstance(element, str):
