@@ -75,6 +75,8 @@ SENSORS = {
     "imx462": _IMX290,
     "imx415": Sensor(bad_frames=1, gain_step_db=0.3, pixel_size_um=1.45),
     "imx283": Sensor(bad_frames=1, gain_codes=2048, pixel_size_um=2.4),
+    # Its kernel driver sleeps through one exposure, of 910 s at most, before a start returns.
+    "ov64a40": Sensor(gain_step=1 / 128, pixel_size_um=1.008, start_silence_s=920.0),
 }
 """By the beginning of libcamera's model name (``imx708_wide_noir``)."""
 
@@ -102,8 +104,9 @@ def exposure_limits_us(
 
 
 def line_us(mode: SensorMode, exposure_min_us: int, frame_min_us: int) -> float:
-    """An upper bound of a line's length, at most some 15 % too long; libcamera does not tell it.
+    """An upper bound of a line's length, some 15 % too long (30 in the least mode of the ov64a40).
 
-    A shortest exposure has at least one line and a shortest frame at least one for each row.
+    libcamera does not tell it, but a shortest exposure has at least one line, and a shortest frame
+    at least one for each row.
     """
     return float(min(exposure_min_us + 1, max(1.0, frame_min_us / mode.height)))

@@ -1,8 +1,8 @@
 """The figures of every sensor that can be simulated; see ``truth.py`` for what they mean.
 
 From libcamera's camera helpers and dumps of real cameras. Not verified on hardware: start and stop
-times, line lengths of the imx283 and of the modes of the newer imx477 driver, and all of
-``Silicon`` but the imx477 (published figures).
+times, line lengths of the imx283 and of the modes of the newer imx477 driver, how the ov64a40 is
+mounted, and all of ``Silicon`` but the imx477 (published figures).
 """
 
 from __future__ import annotations
@@ -241,6 +241,33 @@ def _imx283() -> Sensor:
     )
 
 
+def _ov64a40() -> Sensor:
+    """Line lengths and crops as its Linux driver sets them for a link of 456 MHz."""
+    array = (9248, 6944)
+    rows = """
+    1920 1080 10 784,1312,7680,4320 4 11.7333 61.0082 16 11.7333 4
+    2312 1736 10 0,0,9248,6944 4 16.64 30.0781 16 16.64 4
+    3840 2160 10 784,1312,7680,4320 2 22.5333 20.0084 16 22.5333 2
+    4624 3472 10 0,0,9248,6944 2 28.16 10.0513 16 28.16 2
+    8000 6000 10 624,472,8000,6000 1 51.3067 3.0454 16
+    9248 6944 10 0,0,9248,6944 1 54.2933 2.6044 16
+    """
+    return Sensor(
+        model="ov64a40",
+        array=array,
+        pixel_nm=1008,
+        order="BGGR",
+        rotation=0,
+        modes=_modes(rows, array, frame_max_lines=(1 << 24) - 1),
+        gains=GainLaw("linear", 128, 128, 2047),
+        silicon=Silicon(4500, 4300, 2.5, 1.6, 0.05, 1e-4),
+        black_level=4096,
+        margin_lines=32,
+        delay_frames=2,
+        start_us=60_000,
+    )
+
+
 SENSORS: dict[str, Sensor] = {
     "ov5647": _ov5647(),
     "imx219": _imx219(),
@@ -250,5 +277,6 @@ SENSORS: dict[str, Sensor] = {
     "imx296": _imx296(),
     "imx290": _imx290(),
     "imx283": _imx283(),
+    "ov64a40": _ov64a40(),
 }
 """By the name they are chosen with."""

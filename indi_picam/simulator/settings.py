@@ -35,7 +35,7 @@ from typing import NamedTuple
 from .models import SENSORS
 from .truth import Sensor
 
-_I2C_ADDRESS = {"ov5647": "36", "imx219": "10"}
+_I2C_ADDRESS = {"ov5647": "36", "ov64a40": "36", "imx219": "10"}
 
 
 class Camera(NamedTuple):

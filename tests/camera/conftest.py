@@ -111,13 +111,13 @@ def true_pixels(
 ) -> NDArray[np.uint16]:
     """What the stored pixels of a logged frame must be, from the simulation's truth."""
     bits = bench.settings.cameras[0].sensor.mode(logged["mode"]).bits
-    adc = truth.render(logged, bench.settings).astype(np.int64)
+    adc = truth.render(logged, bench.settings).astype(np.uint32)
     values = adc[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width] << (
         16 - bits if scaled else 0
     )
     height, width = roi.height // binning, roi.width // binning
     cells = values[: height * binning, : width * binning]
-    summed = cells.reshape(height, binning, width, binning).sum(axis=(1, 3))
+    summed = cells.reshape(height, binning, width, binning).sum(axis=(1, 3), dtype=np.uint32)
     image: NDArray[np.uint16] = np.minimum(summed, 65535).astype(np.uint16)
     return image
 

@@ -19,9 +19,12 @@ from indi_picam.simulator.truth import order_after
 
 from .conftest import MODULE_PATH, Bench, pixels_of, request_of, run, take, take_one, true_pixels
 
-SENSORS = ["ov5647", "imx219", "imx477", "imx477-trixie", "imx708", "imx296", "imx290", "imx283"]
+SENSORS = "ov5647 imx219 imx477 imx477-trixie imx708 imx296 imx290 imx283 ov64a40".split()
+STEP_TOO_LONG = {"ov64a40": 1.3}
+"""Where frames are much longer than their rows take, so that less is known of a line's length."""
 IMX290_SMALL, IMX290_FULL = SensorMode(1280, 720, 12), SensorMode(1920, 1080, 12)
 PLATFORMS = [f"{sensor}@{pi}" for sensor in SENSORS for pi in ("pi4", "pi5")]
+PLATFORMS.remove("ov64a40@pi5")  # 64 MP take some seconds
 
 
 @pytest.mark.parametrize("camera_name", PLATFORMS)
@@ -99,7 +102,7 @@ def test_granted_limits_are_those_of_the_sensor(bench: Bench, sensor: str) -> No
 
     async def body() -> None:
         async with bench.camera() as camera:
-            facts = await camera.open()
+            facts, too_long = await camera.open(), STEP_TOO_LONG.get(sensor, 1.16)
             for mode in (facts.modes[0], facts.modes[-1]):
                 granted, true_mode = await camera.configure(mode), truth.mode(mode.name)
                 least, most = truth.exposure_limits_us(true_mode)
@@ -107,7 +110,7 @@ def test_granted_limits_are_those_of_the_sensor(bench: Bench, sensor: str) -> No
                 assert granted.exposure_max_us == pytest.approx(most, rel=1e-3)
                 # The list tells each mode's limit before it is configured.
                 assert facts.exposure_max_us[facts.modes.index(mode)] == pytest.approx(most, 1e-3)
-                assert true_mode.line_us <= granted.exposure_step_us <= 1.16 * true_mode.line_us
+                assert true_mode.line_us <= granted.exposure_step_us <= too_long * true_mode.line_us
                 assert granted.gain_min == pytest.approx(truth.gains.limits[0], rel=1e-3)
                 pitch = truth.pixel_nm * true_mode.binning / 1000
                 assert granted.pixel_size_um == pytest.approx((pitch, pitch))

@@ -24,6 +24,7 @@ SMALL = {
     "imx296": ((1456, 1088), 10),
     "imx290": ((1280, 720), 12),
     "imx283": ((2736, 1824), 10),
+    "ov64a40": ((1920, 1080), 10),
 }
 ALL = [f"{sensor}@{platform}" for sensor in SMALL for platform in ("pi4", "pi5")]
 
