@@ -2,6 +2,7 @@
 # make test   formatting, lint, types, imports and all tests but those of make test-clients
 # make test-clients   the driver under KStars and other clients of Debian and PyPI
 # make bench  how fast and how small, against INDI's own driver and the limits of the machine
+# make bench-guard   fails when what a frame costs has doubled
 # They install what they need first (packaging/prepare) and are quick about it the second time.
 
 SHELL := /bin/bash
