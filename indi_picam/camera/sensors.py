@@ -75,8 +75,11 @@ SENSORS = {
     "imx462": _IMX290,
     "imx415": Sensor(bad_frames=1, gain_step_db=0.3, pixel_size_um=1.45),
     "imx283": Sensor(bad_frames=1, gain_codes=2048, pixel_size_um=2.4),
-    # Its kernel driver sleeps through one exposure, of 910 s at most, before a start returns.
-    "ov64a40": Sensor(gain_step=1 / 128, pixel_size_um=1.008, start_silence_s=920.0),
+    # Its kernel driver writes 4,000 registers at every start, and then sleeps through one exposure,
+    # of 910 s at most, before the start returns.
+    "ov64a40": Sensor(
+        start_us=400_000, gain_step=1 / 128, pixel_size_um=1.008, start_silence_s=920.0
+    ),
 }
 """By the beginning of libcamera's model name (``imx708_wide_noir``)."""
 
