@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -132,33 +133,37 @@ _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message
 
 def encode(message: Message) -> bytes:
     """One packet."""
-    return json.dumps([type(message).__name__, dataclasses.asdict(message)]).encode()
+    return json.dumps([type(message).__name__, message], default=_fields).encode()
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Of a dataclass, as they are: what is in them, JSON asks for itself."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def decode(packet: bytes) -> Message:
     """The message of a packet; raises ValueError, KeyError or TypeError for any other."""
     name, fields = json.loads(packet)
-    message: Message = _build(_TYPES[name], fields)
+    kind: Any = _TYPES[name]
+    message: Message = _builder(kind)(fields)
     return message
 
 
 @cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _build(kind: Any, value: Any) -> Any:
-    """A value of the annotated type from what JSON makes of it."""
+def _builder(kind: Any) -> Callable[[Any], Any]:
+    """What makes a value of an annotated type from what JSON makes of it."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = _hints(kind)
-        return kind(**{name: _build(hints[name], part) for name, part in value.items()})
+        parts = {name: _builder(hint) for name, hint in get_type_hints(kind).items()}
+        return lambda fields: kind(**{name: parts[name](part) for name, part in fields.items()})
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(value)
+        return kind
     if get_origin(kind) in (Union, types.UnionType):
-        return None if value is None else _build(get_args(kind)[0], value)
-    if get_origin(kind) is tuple:
-        parts = get_args(kind)
-        if parts[-1] is Ellipsis:
-            return tuple(_build(parts[0], part) for part in value)
-        return tuple(_build(part_kind, part) for part_kind, part in zip(parts, value, strict=True))
-    return value
+        some = _builder(get_args(kind)[0])
+        return lambda value: None if value is None else some(value)
+    if get_origin(kind) is not tuple:
+        return lambda value: value
+    if get_args(kind)[-1] is Ellipsis:
+        each = _builder(get_args(kind)[0])
+        return lambda values: tuple(map(each, values))
+    builders = [_builder(part) for part in get_args(kind)]
+    return lambda values: tuple(build(value) for build, value in zip(builders, values, strict=True))
