@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MB = 1e6
-_SHMEM_NAMES = ("/memfd:dma_buf", "/dmabuf")
-"""Mappings of the camera's own buffers."""
+_APART = ("/memfd:dma_buf", "/dmabuf", "/memfd:indi_picam frame")
+"""Mappings of the camera's own buffers, and of frames, counted by their descriptors."""
 
 
 def cpu_s(pid: int) -> float:
@@ -89,12 +89,12 @@ def reset_peak(pid: int) -> None:
 
 
 def proportional_mb(pid: int) -> float:
-    """Proportional set size without the camera's buffers, in 10^6 bytes."""
+    """Proportional set size without the camera's buffers and the frames, in 10^6 bytes."""
     total, ours = 0, True
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         first = line.split(maxsplit=1)[0]
         if not first.endswith(":"):
-            ours = not any(name in line for name in _SHMEM_NAMES)
+            ours = not any(name in line for name in _APART)
         elif first == "Pss:" and ours:
             total += int(line.split()[1]) * 1024
     return total / MB
