@@ -22,9 +22,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from indi_picam import clock
-from indi_picam.camera.modes import CaptureFormat, FrameFacts, FrameRequest, ModeFacts
+from indi_picam.camera.modes import FITS_BLOCK, CaptureFormat, FrameFacts, FrameRequest, ModeFacts
 
-BLOCK = 2880
+BLOCK = FITS_BLOCK
 """Length of a FITS block in bytes (FITS 4.0, section 3.1)."""
 CARD = 80
 HEADER_ROOM = 4 * BLOCK
@@ -62,14 +62,6 @@ class FitsFile:
 def prepare() -> None:
     """Imports astropy ahead of the first frame: 0.3 to 2 s, so off the loop's thread."""
     import astropy.io.fits  # noqa: F401 - not before the first definitions are out
-
-
-def file_bytes(request: FrameRequest) -> int:
-    """How large the file of a frame will be, unless its header outgrows the room."""
-    roi = request.roi
-    pixels = (roi.width // request.bin_x) * (roi.height // request.bin_y)
-    data = pixels * request.format.planes * request.format.bits // 8
-    return request.header_room + -(-data // BLOCK) * BLOCK
 
 
 def nominal_exposure_s(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) -> float:
@@ -168,6 +160,8 @@ def legal_text(text: str) -> str:
 
     Accents are dropped, Greek letters spelled, white space is a blank, the rest question marks.
     """
+    if text.isascii() and text.isprintable():
+        return text
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join(_legal_character(c) for c in decomposed if not unicodedata.combining(c))
 
@@ -229,14 +223,25 @@ def finish(memory: int, facts: FrameFacts, cards: Iterable[Card]) -> FitsFile:
     sums += _image("DATASUM", str(facts.datasum), "data unit checksum")
     text, room = _filled((head + sums).encode("ascii"), facts.header_room)
     data_size = os.fstat(memory).st_size - facts.header_room
-    moved = room != facts.header_room
-    if moved:
-        memory = _moved(memory, facts.header_room, room, data_size)
     words = struct.unpack(f">{len(text) // 4}I", text)
-    os.pwrite(memory, text, 0)
     checksum = _checksum(sum(words) + facts.datasum)
-    os.pwrite(memory, checksum, len(head) + len("CHECKSUM= '"))
-    return FitsFile(memory, room + data_size, moved)
+    at = len(head) + len("CHECKSUM= '")
+    text = text[:at] + checksum + text[at + len(checksum) :]
+    if room == facts.header_room:
+        _write_header(memory, text)
+        return FitsFile(memory, room + data_size, cards_moved=False)
+    larger = _with_more_room(memory, facts.header_room, text, data_size)
+    os.close(memory)
+    return FitsFile(larger, room + data_size, cards_moved=True)
+
+
+def _write_header(memory: int, text: bytes) -> None:
+    """Through a description of its own: what clients get cannot be written."""
+    writable = os.open(f"/proc/self/fd/{memory}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(writable, text, 0)
+    finally:
+        os.close(writable)
 
 
 def _structure(facts: FrameFacts) -> list[Card]:
@@ -260,16 +265,19 @@ def _filled(text: bytes, room: int) -> tuple[bytes, int]:
     return text.ljust(room - CARD) + b"END".ljust(CARD), room
 
 
-def _moved(memory: int, old_room: int, new_room: int, data_size: int) -> int:
-    """A new memory with a larger room before the same pixels; closes the old one."""
+def _with_more_room(memory: int, old_room: int, text: bytes, data_size: int) -> int:
+    """A new memory with a longer header before the same pixels."""
     larger = os.memfd_create("frame", os.MFD_CLOEXEC)
-    os.ftruncate(larger, new_room + data_size)
-    done = 0
-    while done < data_size:
-        piece = os.pread(memory, min(_COPY_PIECE, data_size - done), old_room + done)
-        os.pwrite(larger, piece, new_room + done)
-        done += len(piece)
-    os.close(memory)
+    try:
+        os.pwrite(larger, text, 0)
+        done = 0
+        while done < data_size:
+            piece = os.pread(memory, min(_COPY_PIECE, data_size - done), old_room + done)
+            os.pwrite(larger, piece, len(text) + done)
+            done += len(piece)
+    except BaseException:
+        os.close(larger)
+        raise
     return larger
 
 

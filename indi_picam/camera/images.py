@@ -7,12 +7,12 @@ camera; called by :mod:`.taking`.
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indi_picam.camera.frame_memory import FrameMemory
 from indi_picam.camera.modes import Roi
 from indi_picam.camera.pixels import folded
 
@@ -47,29 +47,23 @@ class ImageLayout:
 def store_image(
     buffer: Bytes,
     layout: ImageLayout,
-    memory: int,
+    memory: FrameMemory,
     offset: int,
     roi: Roi,
     bin_x: int,
     bin_y: int,
 ) -> int:
-    """Writes a region of a buffer as planes of bytes into a memfd; returns their DATASUM.
+    """Writes a region of a buffer as planes of bytes into its memory; returns their DATASUM.
 
     The region lies inside the picture, and the memory is reserved and zeroed
-    (:func:`.pixels.reserve_memory`). Cells that the region cuts are dropped.
+    (:mod:`.frame_memory`). Cells that the region cuts are dropped.
     """
     width, height = roi.width // bin_x, roi.height // bin_y
     window = layout.pixels(buffer)[
         roi.y : roi.y + height * bin_y,
         roi.x : roi.x + width * bin_x,
     ]
-    with mmap.mmap(memory, 0) as mapped:
-        return _store(window, np.frombuffer(mapped, np.uint8, offset=offset), bin_x, bin_y)
-
-
-def _store(window: Bytes, stored: Bytes, bin_x: int, bin_y: int) -> int:
-    """The mapping can be closed once this has returned: no array of it is left then."""
-    height, width = window.shape[0] // bin_y, window.shape[1] // bin_x
+    stored = memory.map()[offset:]
     planes = stored[: window.shape[2] * height * width].reshape(-1, height, width)
     for number, plane in enumerate(planes):
         if bin_x == bin_y == 1:

@@ -50,6 +50,9 @@ class Orientation:
 
 UPRIGHT = Orientation()
 
+FITS_BLOCK = 2880
+"""Bytes; headers and data are padded to it (FITS standard 4.0, section 3.1)."""
+
 
 class CaptureFormat(StrEnum):
     """What the pixels of a frame are."""
@@ -231,6 +234,13 @@ class FrameRequest:
     orientation: Orientation = UPRIGHT
     controls: ControlValues = ()
     """Everything else that the camera is told for this frame."""
+
+    @property
+    def file_bytes(self) -> int:
+        """How large the file of a frame will be, unless its header outgrows the room."""
+        pixels = (self.roi.width // self.bin_x) * (self.roi.height // self.bin_y)
+        data = pixels * self.format.planes * self.format.bits // 8
+        return self.header_room + -(-data // FITS_BLOCK) * FITS_BLOCK
 
 
 @dataclass(frozen=True, slots=True)

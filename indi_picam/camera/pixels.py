@@ -1,8 +1,8 @@
 """Raw camera buffers become FITS pixels: cropped, binned, scaled, summed and written once.
 
-The worker hands in the camera's buffer as it is (rows padded to a stride) and a memfd whose pages
-are reserved; tiles of a few dozen rows pass through the processor's cache and are written with
-``pwrite``, so there is no temporary of the frame's size. Reads no header and asks no camera.
+The worker hands in the camera's buffer as it is (rows padded to a stride) and reserved memory
+(:mod:`.frame_memory`); tiles of a few dozen rows pass through the processor's cache and are written
+once, so there is no temporary of the frame's size. Reads no header and asks no camera.
 
 Only unpacked raw is understood. The Pi 0 to 4 give n-bit words right-aligned (``SBGGR12``), the Pi
 5 gives them left-aligned in 16 bits (``SBGGR16``); packed and PiSP-compressed raw is refused.
@@ -19,18 +19,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from indi_picam.camera.frame_memory import FrameMemory
 from indi_picam.camera.modes import CameraFault, Roi, SensorMode
 
 Words = NDArray[np.uint16] | NDArray[np.uint8]
-
-FITS_BLOCK = 2880
-"""Bytes; headers and data are padded to it (FITS standard 4.0, section 3.1)."""
 
 _TILE_BYTES = 256 * 1024
 """Of stored pixels: stays in the second-level cache (32 rows of 12 MP; 16 take a third longer)."""
 
 _SIGN = np.uint16(0x8000)
 """Flipping the top bit subtracts 32768 from a 16-bit word, which BZERO undoes."""
+
+_LANE = 4
+"""Pixels in 64 bits."""
 
 _UNPACKED = re.compile(r"(?:S([RGB]{4})|R)(8|10|12|14|16)")
 
@@ -103,26 +104,10 @@ def check_window(mode: SensorMode, roi: Roi, bin_x: int, bin_y: int) -> None:
         )
 
 
-def reserve_memory(header_room: int, width: int, height: int, pixel_bytes: int = 2) -> int:
-    """A zeroed memfd with all pages reserved for header and pixels; raises CameraFault."""
-    data = -(-width * height * pixel_bytes // FITS_BLOCK) * FITS_BLOCK
-    memory = os.memfd_create("indi_picam frame", os.MFD_CLOEXEC)
-    try:
-        os.posix_fallocate(memory, 0, header_room + data)
-    except OSError as error:
-        os.close(memory)
-        raise CameraFault(
-            f"There is not enough memory for a frame of {(header_room + data) >> 20} MB"
-            f" ({error.strerror}); choose a smaller sensor mode or close other programs.",
-            retry=False,
-        ) from error
-    return memory
-
-
 def store_pixels(
     raw: NDArray[np.uint8],
     layout: RawLayout,
-    memory: int,
+    memory: FrameMemory,
     offset: int,
     roi: Roi,
     bin_x: int,
@@ -142,19 +127,23 @@ def store_pixels(
     ]
     # An even number of rows: whatever the width, each tile begins on a word of the DATASUM.
     rows = min(max(32, _TILE_BYTES // (2 * width)), 128) & ~1
-    native = np.zeros(rows * width + 1, np.uint16)
-    tile = np.empty(rows * width, ">u2")
-    prepare = _preparation(rows, width, bin_x, bin_y, layout.shift(scale_to_16_bit))
+    lanes = np.empty(rows * width // _LANE + 2, np.uint64)
+    upper_words = np.empty_like(lanes)
+    native = lanes.view(np.uint16)
+    unmapped = np.empty(rows * width, ">u2")
+    mapped = None if memory.mapped is None else memory.mapped[offset:].view(">u2")
+    prepare = _preparation(native, rows, width, bin_x, bin_y, layout.shift(scale_to_16_bit))
     total = 0
     for top in range(0, height, rows):
-        source = window[top * bin_y : (top + rows) * bin_y]
-        values = prepare(source)
-        size = values.size
-        np.bitwise_xor(values, _SIGN, out=native[:size].reshape(values.shape), casting="unsafe")
-        native[size] = 0  # completes the last word of an odd number of pixels
-        total += int(np.add.reduce(native[: size + size % 2].view(np.uint32), dtype=np.uint64))
-        tile[:size] = native[:size]
-        _write_all(memory, tile[:size].view(np.uint8).data, offset + 2 * top * width)
+        size = prepare(window[top * bin_y : (top + rows) * bin_y]) * width
+        np.bitwise_xor(native[:size], _SIGN, out=native[:size])
+        native[size : size + _LANE] = 0  # completes the last lane of the sum
+        total += _sum_of_words(lanes[: -(-size // _LANE)], upper_words)
+        first = top * width
+        tile = unmapped[:size] if mapped is None else mapped[first : first + size]
+        tile[:] = native[:size]
+        if mapped is None:
+            _write_all(memory.descriptor, tile.view(np.uint8).data, offset + 2 * first)
     return _ones_complement(total)
 
 
@@ -165,26 +154,52 @@ def _words(raw: NDArray[np.uint8], layout: RawLayout) -> Words:
 
 
 def _preparation(
-    rows: int, width: int, bin_x: int, bin_y: int, shift: int
-) -> Callable[[Words], Words | NDArray[np.uint32]]:
-    """A function from source rows to stored values in native order; it reuses its buffers."""
-    shifted = np.empty((rows * bin_y, width * bin_x), np.uint16)
+    native: NDArray[np.uint16], rows: int, width: int, bin_x: int, bin_y: int, shift: int
+) -> Callable[[Words], int]:
+    """A function that puts the stored values of source rows into ``native`` and counts their rows.
+
+    It reuses its buffers. Shifts up are multiplications: those are vectorized (numpy 2.4, x86).
+    """
     sums = np.empty((rows, width), np.uint32)
+    shifted = np.empty((rows * bin_y, width * bin_x), np.uint16)
 
-    def shift_values(source: Words) -> Words:
-        if shift == 0:
-            return source
-        move = np.left_shift if shift > 0 else np.right_shift
-        return move(source, abs(shift), out=shifted[: len(source)], dtype=np.uint16)
+    def shift_into(source: Words, out: NDArray[np.uint16]) -> None:
+        if shift > 0:
+            np.multiply(source, np.uint16(1 << shift), out=out, dtype=np.uint16)
+        elif shift < 0:
+            np.right_shift(source, -shift, out=out, dtype=np.uint16)
+        else:
+            out[:] = source
 
-    def shift_and_bin(source: Words) -> NDArray[np.uint32]:
-        values, binned = shift_values(source), sums[: len(source) // bin_y]
+    def shift_alone(source: Words) -> int:
+        shift_into(source, native[: source.size].reshape(source.shape))
+        return len(source)
+
+    def shift_and_bin(source: Words) -> int:
+        height = len(source) // bin_y
+        values, binned = shifted[: len(source)], sums[:height]
+        shift_into(source, values)
         binned[:] = values[::bin_y, ::bin_x]
         for i in range(1, bin_x * bin_y):
             np.add(binned, values[i // bin_x :: bin_y, i % bin_x :: bin_x], out=binned)
-        return np.minimum(binned, 65535, out=binned)
+        np.minimum(binned, 65535, out=binned)
+        native[: height * width].reshape(height, width)[:] = binned
+        return height
 
-    return shift_values if bin_x == bin_y == 1 else shift_and_bin
+    return shift_alone if bin_x == bin_y == 1 else shift_and_bin
+
+
+def _sum_of_words(lanes: NDArray[np.uint64], upper_words: NDArray[np.uint64]) -> int:
+    """The exact sum of the 32-bit words in lanes of two; ``upper_words`` is room to work in.
+
+    Adding lanes of 64 bits is five times as fast as adding words to a wider sum. What overflows is
+    known from the upper words, which are added once more by themselves.
+    """
+    np.right_shift(lanes, np.uint64(32), out=upper_words[: lanes.size])
+    upper = int(np.add.reduce(upper_words[: lanes.size]))
+    wrapped = int(np.add.reduce(lanes))
+    lower = (wrapped - (upper << 32)) & 0xFFFF_FFFF_FFFF_FFFF
+    return upper + lower
 
 
 def _write_all(memory: int, data: memoryview, offset: int) -> None:

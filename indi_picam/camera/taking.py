@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from indi_picam import clock
 from indi_picam.camera import images, ways
+from indi_picam.camera.frame_memory import FrameMemories, FrameMemory, give_out
 from indi_picam.camera.images import store_image
 from indi_picam.camera.messages import Began, Finished, Message
 from indi_picam.camera.modes import (
@@ -33,16 +34,15 @@ from indi_picam.camera.modes import (
     Metadata,
     ModeFacts,
     Orientation,
-    Roi,
     SensorMode,
     Settings,
     Way,
 )
 from indi_picam.camera.pi import Capture, PiCamera
-from indi_picam.camera.pixels import check_window, pattern_at, reserve_memory, store_pixels
+from indi_picam.camera.pixels import check_window, pattern_at, store_pixels
 
 IDLE_S = 10.0
-"""A sensor that runs warms up: it is stopped after so long without use."""
+"""A sensor that runs warms up: it is stopped after so long without use, and memory given back."""
 
 AHEAD = 3
 """Captures asked for at a time in a run of frames: one may be late in asking by two frames."""
@@ -65,7 +65,7 @@ class _Take:
     """When the next frame is overdue, in real monotonic seconds."""
     began_ns: int | None = None
     """When the exposure of the next frame begins, until that has been told."""
-    memory: int | None = None
+    memory: FrameMemory | None = None
     skipped: int = 0
     refusal: str = "none came"
     """Why the last frame was not accepted."""
@@ -92,7 +92,8 @@ class FrameTaker:
         """What the sensor runs with; None when it is stopped."""
         self._seen: Metadata | None = None
         """Of the last frame that it gave with these settings."""
-        self._stop_at = math.inf
+        self._memories = FrameMemories()
+        self._idle_at = math.inf
 
     def configure(
         self,
@@ -134,7 +135,7 @@ class FrameTaker:
         settings = _settings(request, granted)
         way, wait_us = self._choose(request, settings)
         take = _Take(serial, request, settings, way, requested_ns, request.count, math.inf)
-        self._take, self._stop_at = take, math.inf
+        self._take, self._idle_at = take, math.inf
         if way is not Way.FREE_RUNNING or wait_us == math.inf:
             wait_us = self._start(way, settings)
         for _ in range(min(AHEAD, take.left) if way is Way.FREE_RUNNING else 1):
@@ -142,7 +143,7 @@ class FrameTaker:
         take.began_ns = clock.monotonic_ns() + int(1000 * wait_us)
         self._expect(wait_us)
         self.tick()
-        take.memory = self._reserve(request)
+        take.memory = self._memories.reserve(request.file_bytes)
 
     def _choose(self, request: FrameRequest, settings: Settings) -> tuple[Way, float]:
         """The way to take, and how long until the next exposure of a sensor that runs so, in us."""
@@ -214,15 +215,17 @@ class FrameTaker:
 
     def _deliver(self, take: _Take, capture: Capture) -> None:
         request = take.request
-        memory = self._reserve(request) if take.memory is None else take.memory
+        memory = take.memory or self._memories.reserve(request.file_bytes)
         take.memory = None
+        datasum = self._store(request, capture, memory)
+        given = give_out(memory)
         try:
-            datasum = self._store(request, capture, memory)
-            self._send(Finished(take.serial, self._frame_facts(take, capture, datasum)), memory)
+            self._send(Finished(take.serial, self._frame_facts(take, capture, datasum)), given)
         finally:
-            os.close(memory)
+            os.close(given)
+        self._memories.keep(memory)
 
-    def _store(self, request: FrameRequest, capture: Capture, memory: int) -> int:
+    def _store(self, request: FrameRequest, capture: Capture, memory: FrameMemory) -> int:
         """Writes the pixels of a frame into its memory; returns their DATASUM."""
         room, roi, bin_x, bin_y = request.header_room, request.roi, request.bin_x, request.bin_y
         if request.format is CaptureFormat.RAW:
@@ -269,7 +272,7 @@ class FrameTaker:
         take.began_ns = next_ns
         self._expect(max(0.0, (next_ns - clock.monotonic_ns()) / 1000))
         self.tick()
-        take.memory = self._reserve(take.request)
+        take.memory = self._memories.reserve(take.request.file_bytes)
 
     def _end(self, take: _Take, facts: ModeFacts) -> None:
         self._take = None
@@ -278,9 +281,9 @@ class FrameTaker:
             runs_on = ways.stays_running(self._camera.sensor, facts, take.settings.exposure_us)
         if runs_on:
             self._camera.forget()
-            self._stop_at = time.monotonic() + IDLE_S
         else:
             self.stop_sensor()
+        self._idle_at = time.monotonic() + IDLE_S
 
     def _expect(self, wait_us: float) -> None:
         """Sets when the next frame is overdue: exposure, readout, start and the margin from now."""
@@ -302,14 +305,16 @@ class FrameTaker:
                 " and power supply.",
                 retry=True,
             )
-        if now > self._stop_at:
+        if now > self._idle_at:
             self.stop_sensor()
+            self._memories.drop()
+            self._idle_at = math.inf
 
     def due(self) -> float:
         """When ``tick`` is next needed, in real monotonic seconds; infinity when never."""
         take = self._take
         if take is None:
-            return self._stop_at
+            return self._idle_at
         if take.began_ns is None:
             return take.deadline
         until_s = clock.real_s((take.began_ns - clock.monotonic_ns()) / 1e9)
@@ -320,28 +325,19 @@ class FrameTaker:
         take, self._take = self._take, None
         self.stop_sensor()
         if take is not None and take.memory is not None:
-            os.close(take.memory)
+            self._memories.keep(take.memory)
+        self._idle_at = time.monotonic() + IDLE_S
 
     def stop_sensor(self) -> None:
         """Stops the sensor if it runs."""
         if self._runs is not None:
             self._camera.stop()
         self._runs = self._seen = None
-        self._stop_at = math.inf
 
     def _mode_facts(self) -> ModeFacts:
         if self._facts is None:
             raise CameraFault("No sensor mode is set up.", retry=True)
         return self._facts
-
-    def _reserve(self, request: FrameRequest) -> int:
-        roi: Roi = request.roi
-        return reserve_memory(
-            request.header_room,
-            roi.width // request.bin_x,
-            roi.height // request.bin_y,
-            request.format.planes * request.format.bits // 8,
-        )
 
 
 def _settings(request: FrameRequest, facts: ModeFacts) -> Settings:

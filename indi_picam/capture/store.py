@@ -31,6 +31,7 @@ from indi_picam.capture import manifest, storage
 from indi_picam.capture.shelf import Batch, BatchView, Frame, Shelf, Tally, order
 from indi_picam.capture.storage import StoragePlan, StoreFault, Where, Wish
 from indi_picam.capture.writing import Listener, Writing
+from indi_picam.holding import hold
 
 KEEP_BYTES = 4_000_000_000
 _ROOM_POLL_S = 0.05
@@ -264,7 +265,7 @@ class Store:
             raise StoreFault(f"Frame {number} of batch {id} is not in the store.")
         frame.delivering = True
         if frame.memory is not None:
-            descriptor = os.open(f"/proc/self/fd/{frame.memory}", os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = hold(frame.memory)
         else:
             descriptor = await self._writing.open_file(batch, frame)
         return OpenFrame(descriptor, number, frame.size, frame.facts)

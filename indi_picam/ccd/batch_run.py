@@ -74,7 +74,7 @@ class BatchRun:
         self._tell = tell
         self._warn = warn
         self._pending = deque(order.numbers)
-        self._frame_bytes = fits.file_bytes(order.plan.request)
+        self._frame_bytes = order.plan.request.file_bytes
         self._began_s = clock.monotonic_s()
         self._expect()
         self._exposed_s = 0.0

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from indi_picam import fits
 from indi_picam.capture.calibration import Estimate
 from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan
@@ -261,7 +260,7 @@ class Batches:
         wanted = self._start.values | dict(asked)
         count = round(wanted["COUNT"])
         plan = self._exchange.plan(wanted["EXPOSURE"])
-        size = fits.file_bytes(plan.request)
+        size = plan.request.file_bytes
         try:
             place = await self.place(count, size)
             batch = await self._store.begin(count, size, place.where, plan.order())

@@ -15,7 +15,6 @@ connected. Called by the camera device.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -38,6 +37,7 @@ from indi_picam.capture.calibration import (
 from indi_picam.capture.engine import Engine, GaveWay
 from indi_picam.capture.plan import ExposurePlan
 from indi_picam.ccd.uploading import Uploading
+from indi_picam.holding import hold
 from indi_picam.indi.device import Answer, Device, Property
 from indi_picam.indi.link import Link
 from indi_picam.indi.vectors import (
@@ -199,7 +199,7 @@ class Calibrating:
 
     def believed(self, plan: ExposurePlan) -> Calibration:
         """What is taken for true as long as nothing was measured."""
-        return calibration.believed(self._model, plan.mode, fits.file_bytes(plan.request))
+        return calibration.believed(self._model, plan.mode, plan.request.file_bytes)
 
     def known(self, plan: ExposurePlan) -> Calibration | None:
         """What was measured of that which an exposure needs."""
@@ -296,7 +296,7 @@ class Calibrating:
     async def _delivery_s(self, file: fits.FitsFile) -> float:
         await self._link.blob_slot(file.size)
         began_s = clock.monotonic_s()
-        memory = os.open(f"/proc/self/fd/{file.memory}", os.O_RDONLY | os.O_CLOEXEC)
+        memory = hold(file.memory)
         name = self._image.name
         self._device.send_blob(self._image, name, memory, size=file.size, format=".fits")
         await self._link.let_go()

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from indi_picam import fits
 from indi_picam.capture import calibration, storage
 from indi_picam.capture.calibration import BatchOutlook, Calibration, Estimate
 from indi_picam.capture.plan import ExposurePlan
@@ -106,7 +105,7 @@ class Estimating:
 
     def expected(self, plan: ExposurePlan, count: int, where: Where) -> Estimate:
         """How long a batch will take that is asked for now."""
-        uploading, size = self._uploading, fits.file_bytes(plan.request)
+        uploading, size = self._uploading, plan.request.file_bytes
         known = self._exchange.known(plan) or self._exchange.believed(plan)
         outlook = BatchOutlook(
             count=count,
@@ -148,7 +147,7 @@ class Estimating:
         except Refused:
             self._device.set(self._estimate, shown, state=State.ALERT)
             return
-        size = fits.file_bytes(plan.request)
+        size = plan.request.file_bytes
         where, state = Where.MEMORY, State.OK if self._exchange.known(plan) else State.IDLE
         try:
             where = (await self._exchange.place(count, size)).where

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import signal
 import time
+import warnings
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -101,6 +103,30 @@ def test_local_clients_cannot_write_to_the_picture(server: Server) -> None:
     near.set_of("CCD1", since=expose(near, 0.1))
     with pytest.raises(OSError):
         os.pwrite(near.descriptors[0], b"!", 0)
+
+
+def test_a_picture_that_a_local_client_keeps_never_changes(server: Server) -> None:
+    """The memory of those that it lets go is used again; a mapping alone is enough to keep one."""
+    near = server.local()
+    connect(near)
+    choose_small_mode(near)
+    inodes, kept = [], {}
+    for number in range(8):
+        start = expose(near, 0.1)
+        near.set_of("CCD1", since=start)
+        near.set_of("CCD_EXPOSURE", "Ok", since=start)
+        descriptor = near.descriptors.pop()
+        inodes.append(os.fstat(descriptor).st_ino)
+        if number in (1, 4):
+            kept[number] = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+        os.close(descriptor)
+    assert len(set(inodes)) < len(inodes)
+    for number, mapped in kept.items():
+        assert inodes.count(inodes[number]) == 1 + inodes[:number].count(inodes[number])
+        with fits.open(io.BytesIO(mapped[:]), checksum=True) as hdus, warnings.catch_warnings():
+            warnings.simplefilter("error")  # of a checksum that is wrong
+            hdus.verify("exception")
+            assert hdus[0].verify_checksum() == hdus[0].verify_datasum() == 1
 
 
 def test_a_client_that_does_not_read_holds_up_nobody(server: Server) -> None:

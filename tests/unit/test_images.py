@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from indi_picam.camera.frame_memory import FrameMemory
 from indi_picam.camera.images import ImageLayout, store_image
-from indi_picam.camera.modes import Roi
-from indi_picam.camera.pixels import FITS_BLOCK, reserve_memory
+from indi_picam.camera.modes import FITS_BLOCK, Roi
 
 ROOM = 2 * FITS_BLOCK
 
@@ -46,14 +46,14 @@ def test_planes_are_exact_and_their_sum_too(planes: int, roi: Roi, bin_x: int, b
     rows[:height, : width * planes] = values.reshape(height, -1)
     layout = ImageLayout(width, height, stride, planes)
     out_width, out_height = roi.width // bin_x, roi.height // bin_y
-    memory = reserve_memory(ROOM, out_width, out_height, planes)
+    memory = FrameMemory(ROOM + -(-planes * out_width * out_height // FITS_BLOCK) * FITS_BLOCK)
     try:
         summed = store_image(rows.reshape(-1), layout, memory, ROOM, roi, bin_x, bin_y)
-        data = os.pread(memory, 1 << 24, ROOM)
+        data = os.pread(memory.descriptor, 1 << 24, ROOM)
         assert len(data) % FITS_BLOCK == 0
-        assert os.pread(memory, ROOM, 0) == bytes(ROOM)
+        assert os.pread(memory.descriptor, ROOM, 0) == bytes(ROOM)
     finally:
-        os.close(memory)
+        memory.close()
     size = planes * out_height * out_width
     image = np.frombuffer(data[:size], np.uint8).reshape(planes, out_height, out_width)
     np.testing.assert_array_equal(image, expected(values, roi, bin_x, bin_y))
@@ -67,10 +67,10 @@ def test_planes_are_exact_and_their_sum_too(planes: int, roi: Roi, bin_x: int, b
 def test_the_mean_of_full_cells_is_full() -> None:
     """No sum in between is too large for its type."""
     layout = ImageLayout(64, 64, 64, 1)
-    memory = reserve_memory(ROOM, 16, 16, 1)
+    memory = FrameMemory(ROOM + FITS_BLOCK)
     try:
         full = np.full(64 * 64, 255, np.uint8)
         store_image(full, layout, memory, ROOM, Roi(0, 0, 64, 64), 4, 4)
-        assert os.pread(memory, 16 * 16, ROOM) == b"\xff" * 256
+        assert os.pread(memory.descriptor, 16 * 16, ROOM) == b"\xff" * 256
     finally:
-        os.close(memory)
+        memory.close()

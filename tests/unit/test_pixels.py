@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,15 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from indi_picam.camera.modes import CameraFault, Roi, SensorMode
-from indi_picam.camera.pixels import (
-    FITS_BLOCK,
-    check_window,
-    pattern_at,
-    raw_layout,
-    reserve_memory,
-    store_pixels,
-)
+from indi_picam.camera.frame_memory import FrameMemory
+from indi_picam.camera.modes import FITS_BLOCK, CameraFault, Roi, SensorMode
+from indi_picam.camera.pixels import check_window, pattern_at, raw_layout, store_pixels
 
 ROOM = 2 * FITS_BLOCK
 
@@ -32,6 +27,11 @@ def buffer_of(values: NDArray[np.uint16], stride: int, word_bits: int) -> NDArra
     row_bytes = values.astype("u1" if word_bits == 8 else "<u2").view(np.uint8)
     rows[:, : row_bytes.shape[1]] = row_bytes.reshape(height, -1)
     return rows.reshape(-1)
+
+
+def memory_for(width: int, height: int, room: int = ROOM) -> FrameMemory:
+    """For pixels of 16 bits."""
+    return FrameMemory(room + -(-2 * width * height // FITS_BLOCK) * FITS_BLOCK)
 
 
 def stored(memory: int, width: int, height: int) -> NDArray[np.uint16]:
@@ -98,15 +98,17 @@ def test_every_layout_and_window_is_stored_exactly(
     layout = raw_layout(mode, raw_format, 320)
     raw = buffer_of(values, 320, layout.word_bits)
     width, height = roi.width // bin_x, roi.height // bin_y
-    for scale, shift in ((True, scaled), (False, adc)):
-        memory = reserve_memory(ROOM, width, height)
+    for (scale, shift), mapped in product(((True, scaled), (False, adc)), (False, True)):
+        memory = memory_for(width, height)
+        if mapped:
+            memory.map()
         try:
             summed = store_pixels(raw, layout, memory, ROOM, roi, bin_x, bin_y, scale)
             wanted = expected(values, roi, bin_x, bin_y, shift)
-            np.testing.assert_array_equal(stored(memory, width, height), wanted)
-            assert summed == datasum(memory)
+            np.testing.assert_array_equal(stored(memory.descriptor, width, height), wanted)
+            assert summed == datasum(memory.descriptor)
         finally:
-            os.close(memory)
+            memory.close()
 
 
 @settings(max_examples=60, deadline=None)
@@ -124,38 +126,31 @@ def test_datasum_is_right_for_any_value_and_size(
         values = np.random.default_rng(seed).integers(0, 65536, (height, width)).astype(np.uint16)
     else:
         values = np.full((height, width), fill, np.uint16)
-    memory = reserve_memory(ROOM, width, height)
+    memory = memory_for(width, height)
     try:
         raw = values.reshape(-1).view(np.uint8)
         roi = Roi(0, 0, width, height)
-        assert store_pixels(raw, layout, memory, ROOM, roi, 1, 1, True) == datasum(memory)
+        assert store_pixels(raw, layout, memory, ROOM, roi, 1, 1, True) == datasum(
+            memory.descriptor
+        )
     finally:
-        os.close(memory)
+        memory.close()
 
 
 def test_memory_is_a_valid_fits_file_once_a_header_is_in_its_room() -> None:
     layout = raw_layout(SensorMode(33, 77, 12), "SBGGR12", 96)
     values = np.arange(33 * 77, dtype=np.uint16).reshape(77, 33) % 4096
-    memory = reserve_memory(FITS_BLOCK, 33, 77)
+    memory = memory_for(33, 77, FITS_BLOCK)
     raw = buffer_of(values, 96, 12)
     store_pixels(raw, layout, memory, FITS_BLOCK, Roi(0, 0, 33, 77), 1, 1, False)
     header = fits.Header({"SIMPLE": True, "BITPIX": 16, "NAXIS": 2, "NAXIS1": 33, "NAXIS2": 77})
     header.update({"BSCALE": 1, "BZERO": 32768})
-    os.pwrite(memory, header.tostring().encode(), 0)
-    data = os.pread(memory, 1 << 20, 0)
-    os.close(memory)
+    os.pwrite(memory.descriptor, header.tostring().encode(), 0)
+    data = os.pread(memory.descriptor, 1 << 20, 0)
+    memory.close()
     with fits.open(io.BytesIO(data)) as file:
         file.verify("exception")
         np.testing.assert_array_equal(file[0].data, values)
-
-
-def test_reserved_pages_are_zero_and_there() -> None:
-    memory = reserve_memory(ROOM, 1000, 1000)
-    facts = os.fstat(memory)
-    assert facts.st_size == ROOM + -(-2_000_000 // FITS_BLOCK) * FITS_BLOCK
-    assert facts.st_blocks * 512 >= facts.st_size
-    assert not any(os.pread(memory, 8192, ROOM))
-    os.close(memory)
 
 
 @pytest.mark.parametrize(

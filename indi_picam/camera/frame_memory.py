@@ -1,0 +1,96 @@
+"""The memory that frames are made in: reserved before they come, used again when nobody holds them.
+
+To reserve, map and free the pages of a 12 MP frame takes longer than to write its pixels. What was
+given out is used again only when all who had it have let it go (:mod:`indi_picam.holding`); what
+any of them keeps, it keeps unchanged (decision 0015). Owned by the worker's
+:class:`.taking.FrameTaker`; knows no camera.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import deque
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indi_picam.camera.modes import FITS_BLOCK, CameraFault
+from indi_picam.holding import hold, is_held_by_others
+
+KEPT = 2
+"""Local clients of libindi keep a picture until the next has come: two take turns."""
+KEPT_BYTES = 64_000_000
+_MADV_POPULATE_WRITE = 23
+"""madvise(2), Linux 5.14; one fault for each of 6,000 pages takes three times as long."""
+
+
+class FrameMemory:
+    """A memfd with all its pages reserved; zeroed behind the pixels."""
+
+    def __init__(self, size: int) -> None:
+        """``size`` is in bytes, whole FITS blocks; raises CameraFault when there is no memory."""
+        self.size = size
+        self.mapped: NDArray[np.uint8] | None = None
+        """All bytes, if they are mapped: that pays for itself when it is used again."""
+        self.descriptor = os.memfd_create("indi_picam frame", os.MFD_CLOEXEC)
+        try:
+            os.posix_fallocate(self.descriptor, 0, size)
+        except OSError as error:
+            self.close()
+            raise CameraFault(
+                f"There is not enough memory for a frame of {size >> 20} MB ({error.strerror});"
+                " choose a smaller sensor mode or close other programs.",
+                retry=False,
+            ) from error
+
+    def map(self) -> NDArray[np.uint8]:
+        """All bytes; stays mapped."""
+        if self.mapped is None:
+            mapping = mmap.mmap(self.descriptor, self.size)
+            with suppress(OSError):  # of an older kernel
+                mapping.madvise(_MADV_POPULATE_WRITE)
+            self.mapped = np.frombuffer(mapping, np.uint8)
+        return self.mapped
+
+    def close(self) -> None:
+        """Frees it, unless others hold it."""
+        self.mapped = None
+        os.close(self.descriptor)
+
+
+class FrameMemories:
+    """The memory of one camera's frames."""
+
+    def __init__(self) -> None:
+        self._kept: deque[FrameMemory] = deque()
+        """What was given out last, all of one size."""
+
+    def reserve(self, size: int) -> FrameMemory:
+        """A memory that nobody else has; raises CameraFault when there is none."""
+        for memory in self._kept:
+            if memory.size == size and not is_held_by_others(memory.descriptor):
+                self._kept.remove(memory)
+                # The pixels of the next frame may end elsewhere in the last block.
+                memory.map()[-FITS_BLOCK:] = 0
+                return memory
+        return FrameMemory(size)
+
+    def keep(self, memory: FrameMemory) -> None:
+        """Takes back a memory that was given out, or was not needed; it may be held by others."""
+        if self._kept and self._kept[0].size != memory.size:
+            self.drop()
+        self._kept.append(memory)
+        while len(self._kept) > KEPT or len(self._kept) * memory.size > KEPT_BYTES:
+            self._kept.popleft().close()
+
+    def drop(self) -> None:
+        """Frees what is kept."""
+        while self._kept:
+            self._kept.popleft().close()
+
+
+def give_out(memory: FrameMemory) -> int:
+    """A description for others, which tells whether they still hold it; the caller closes it."""
+    return hold(memory.descriptor)

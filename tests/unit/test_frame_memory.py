@@ -1,0 +1,152 @@
+"""Memory of frames: used again when nobody holds it, and never before, whatever holding means."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from indi_picam.camera import frame_memory
+from indi_picam.camera.frame_memory import KEPT, FrameMemories, FrameMemory, give_out
+from indi_picam.camera.modes import FITS_BLOCK, Roi, SensorMode
+from indi_picam.camera.pixels import raw_layout, store_pixels
+from indi_picam.holding import hold
+
+SIZE = 3 * FITS_BLOCK
+Holder = Callable[[int], Callable[[], None]]
+"""Takes over a descriptor that was given out, and returns how to let it go."""
+
+
+@pytest.fixture
+def memories() -> Iterator[FrameMemories]:
+    before = len(os.listdir("/proc/self/fd"))
+    owned = FrameMemories()
+    yield owned
+    owned.drop()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def inode(memory: FrameMemory) -> int:
+    return os.fstat(memory.descriptor).st_ino
+
+
+def descriptor(given: int) -> Callable[[], None]:
+    return lambda: os.close(given)
+
+
+def duplicate(given: int) -> Callable[[], None]:
+    copy = os.dup(given)
+    os.close(given)
+    return lambda: os.close(copy)
+
+
+def mapping(given: int) -> Callable[[], None]:
+    """As libindi's clients hold a picture; mmap keeps a duplicate too, so C is asked for it."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    address = libc.mmap(None, SIZE, mmap.PROT_READ, mmap.MAP_SHARED, given, ctypes.c_long(0))
+    assert address not in (None, ctypes.c_void_p(-1).value)
+    os.close(given)
+    return lambda: libc.munmap(ctypes.c_void_p(address), SIZE)
+
+
+def on_its_way(given: int) -> Callable[[], None]:
+    """In a socket that nobody has read yet."""
+    ours, theirs = socket.socketpair()
+    socket.send_fds(ours, [b"x"], [given])
+    os.close(given)
+
+    def let_go() -> None:
+        (received,) = socket.recv_fds(theirs, 1, 1)[1]
+        os.close(received)
+        ours.close()
+        theirs.close()
+
+    return let_go
+
+
+def other_process(given: int) -> Callable[[], None]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(given,)
+    )
+    os.close(given)
+
+    def let_go() -> None:
+        process.communicate()
+
+    return let_go
+
+
+def another_hold(given: int) -> Callable[[], None]:
+    """As the store opens a frame once more while it is sent."""
+    held = hold(given)
+    os.close(given)
+    return lambda: os.close(held)
+
+
+@pytest.mark.parametrize(
+    "holder", [descriptor, duplicate, mapping, on_its_way, other_process, another_hold]
+)
+def test_what_is_held_is_left_alone_and_used_again_when_it_is_let_go(
+    memories: FrameMemories, holder: Holder
+) -> None:
+    memory = memories.reserve(SIZE)
+    memory.map()[:] = 7
+    first = inode(memory)
+    let_go = holder(give_out(memory))
+    memories.keep(memory)
+    with reserved(memories) as other:
+        assert inode(other) != first
+    let_go()
+    with reserved(memories) as again:
+        assert inode(again) == first
+
+
+@contextmanager
+def reserved(memories: FrameMemories) -> Iterator[FrameMemory]:
+    memory = memories.reserve(SIZE)
+    yield memory
+    memory.close()
+
+
+def test_a_new_memory_is_there_and_zero() -> None:
+    memory = FrameMemory(SIZE)
+    facts = os.fstat(memory.descriptor)
+    assert facts.st_size == SIZE <= facts.st_blocks * 512
+    assert not any(os.pread(memory.descriptor, SIZE, 0))
+    memory.close()
+
+
+def test_nothing_of_the_last_frame_is_left_behind_fewer_pixels(memories: FrameMemories) -> None:
+    """A region of another shape may need as many blocks."""
+    layout = raw_layout(SensorMode(60, 20, 12), "SBGGR12", 120)
+    raw = np.full(120 * 20, 15, np.uint8)
+    for roi in (Roi(0, 0, 60, 20), Roi(0, 0, 59, 20)):
+        memory = memories.reserve(FITS_BLOCK)
+        store_pixels(raw, layout, memory, 0, roi, 1, 1, True)
+        written = os.pread(memory.descriptor, FITS_BLOCK, 0)
+        assert any(written[: 2 * roi.width * roi.height])
+        assert not any(written[2 * roi.width * roi.height :])
+        memories.keep(memory)
+
+
+def test_little_is_kept(memories: FrameMemories, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kept_after(*sizes: int) -> list[int]:
+        for memory in [memories.reserve(size) for size in sizes]:
+            memories.keep(memory)
+        return [memory.size for memory in memories._kept]
+
+    assert kept_after(*[SIZE] * (KEPT + 1)) == [SIZE] * KEPT
+    assert kept_after(2 * SIZE) == [2 * SIZE]
+    monkeypatch.setattr(frame_memory, "KEPT_BYTES", SIZE)
+    assert kept_after(SIZE, SIZE) == [SIZE]
+    assert kept_after(2 * SIZE) == []
