@@ -14,7 +14,6 @@ import functools
 import math
 import os
 import re
-import struct
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -223,8 +222,8 @@ def finish(memory: int, facts: FrameFacts, cards: Iterable[Card]) -> FitsFile:
     sums += _image("DATASUM", str(facts.datasum), "data unit checksum")
     text, room = _filled((head + sums).encode("ascii"), facts.header_room)
     data_size = os.fstat(memory).st_size - facts.header_room
-    words = struct.unpack(f">{len(text) // 4}I", text)
-    checksum = _checksum(sum(words) + facts.datasum)
+    # Carries that wrap around: the remainder, in one step (2,880 words took 100 us).
+    checksum = _checksum(int.from_bytes(text, "big") % 0xFFFF_FFFF + facts.datasum)
     at = len(head) + len("CHECKSUM= '")
     text = text[:at] + checksum + text[at + len(checksum) :]
     if room == facts.header_room:

@@ -103,6 +103,8 @@ class PiCamera:
         """Of the processed stream."""
         properties = self._picam2.camera_properties
         self.sensor: Sensor = sensor_named(str(properties.get("Model", "")))
+        self.corrects_defects = self._corrects_defects()
+        """Whether the sensor removes defects by itself since its last start; None: unknown."""
         self.facts = self._camera_facts(properties)
 
     def _camera_facts(self, properties: dict[str, Any]) -> CameraFacts:
@@ -131,11 +133,10 @@ class PiCamera:
                 limits[mode] if limits[mode] < INT32_MAX else 0 for mode in modes
             ),
             controls=tuple(_limits(self._picam2.camera_controls)),
-            corrects_defects=self.corrects_defects(),
+            corrects_defects=self.corrects_defects,
         )
 
-    def corrects_defects(self) -> bool | None:
-        """Whether the sensor removes defects by itself now; None where it does not say."""
+    def _corrects_defects(self) -> bool | None:
         return corrects_defects(str(self._picam2.camera_properties.get("Model", "")))
 
     def _pixel_size_um(self, binned_x: int, binned_y: int) -> tuple[float, float]:
@@ -262,6 +263,7 @@ class PiCamera:
     def start(self, facts: ModeFacts, settings: Settings) -> None:
         """Starts the sensor; its first frame has these settings already. Raises CameraFault."""
         self._picam2.set_controls(self._controls(facts, settings))
+        self.corrects_defects = self._corrects_defects()
         try:
             self._picam2.start()
         except (RuntimeError, OSError) as error:

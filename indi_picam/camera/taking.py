@@ -261,7 +261,7 @@ class FrameTaker:
             lens_position=got.lens_position,
             colour_gains=None if raw else got.colour_gains,
             colour_temperature_k=None if raw else got.colour_temperature_k,
-            corrects_defects=self._camera.corrects_defects(),
+            corrects_defects=self._camera.corrects_defects,
         )
 
     def _go_on(self, take: _Take, got: Metadata) -> None:
