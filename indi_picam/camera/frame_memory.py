@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indi_picam.camera.modes import FITS_BLOCK, CameraFault
-from indi_picam.holding import hold, is_held_by_others
+from indi_picam.holding import hold, is_held
 
 KEPT = 2
 """Local clients of libindi keep a picture until the next has come: two take turns."""
@@ -70,7 +70,7 @@ class FrameMemories:
     def reserve(self, size: int) -> FrameMemory:
         """A memory that nobody else has; raises CameraFault when there is none."""
         for memory in self._kept:
-            if memory.size == size and not is_held_by_others(memory.descriptor):
+            if memory.size == size and not is_held(memory.descriptor):
                 self._kept.remove(memory)
                 # The pixels of the next frame may end elsewhere in the last block.
                 memory.map()[-FITS_BLOCK:] = 0

@@ -189,8 +189,6 @@ class Link:
                 case _:
                     self._inbox.append(message)
         self._arrived.set()
-        # It may well be the answer to a picture: what is let go can be used for the next.
-        self.pacing.look()
         return True
 
     def _read_to_end(self) -> None:

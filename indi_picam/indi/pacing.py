@@ -6,20 +6,19 @@
     with a rate    the rate would have brought it through, and the above
 
 indiserver cuts off a client that is 128 MB behind (its option -m), and answers a ping as soon as it
-has parsed a BLOB, whatever its clients do. But a second description of the same memory tells when
-the one that was sent is gone (:mod:`indi_picam.holding`). A client that hangs would stop everybody:
-what is not let go for very long is given up, and counts no more.
+has parsed a BLOB, whatever its clients do. But a file description stays locked (flock) as long as
+anybody holds it, so a second description of the same memory tells when the first is gone. A client
+that hangs would stop everybody: what is not let go for very long is given up, and counts no more.
 Used by the link alone; knows no message.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from collections import deque
 from dataclasses import dataclass
-
-from indi_picam.holding import hold, is_held_by_others, keep_held
 
 OUT_BYTES = 64_000_000
 """Base64 makes 85 MB of it, and the server's limit is 128 MB."""
@@ -37,7 +36,7 @@ class _Out:
 
     size: int
     probe: int | None
-    """A second description of its memory, which keeps it from being used again."""
+    """A second description of its memory."""
     due_s: float
     """When the rate has brought it through, on the loop's clock."""
 
@@ -69,7 +68,7 @@ class Pacing:
             self._progress_s = now
         begin_s = max([now, *(blob.due_s for blob in self._out)])
         due_s = begin_s + size / (self.rate_mb_s * 1e6) if self.rate_mb_s > 0 else now
-        probe = None if descriptor is None else self._probe(descriptor)
+        probe = None if descriptor is None else _locked(descriptor)
         if probe is None and due_s <= now:
             return
         self._out.append(_Out(size, probe, due_s))
@@ -78,7 +77,7 @@ class Pacing:
     async def room(self, size: int) -> None:
         """Waits until a BLOB of this size may leave; the first of all may, however large."""
         while not self._closed:
-            self.look()
+            self._look()
             if not self._out or self.out_bytes + size <= OUT_BYTES:
                 return
             await asyncio.sleep(_PROBE_S)
@@ -91,20 +90,7 @@ class Pacing:
         while self._out:
             _close(self._out.popleft())
 
-    def _probe(self, descriptor: int) -> int | None:
-        """Locks a description and returns another of the same memory; None where that cannot be.
-
-        A frame that is out twice has one probe, as two would find each other.
-        """
-        try:
-            keep_held(descriptor)
-            probes = (blob.probe for blob in self._out if blob.probe is not None)
-            same = next((p for p in probes if os.path.sameopenfile(p, descriptor)), None)
-            return hold(descriptor) if same is None else os.dup(same)
-        except OSError:
-            return None
-
-    def look(self) -> None:
+    def _look(self) -> None:
         """Strikes off what is let go, and everything if nothing was for very long."""
         now = self._loop.time()
         held = [blob for blob in self._out if blob.due_s > now or not _let_go(blob)]
@@ -125,17 +111,32 @@ class Pacing:
 
     def _look_and_again(self, delay_s: float) -> None:
         self._timer = None
-        self.look()
+        self._look()
         if self._out:
             self._look_later(min(2 * delay_s, _IDLE_PROBE_S[1]))
+
+
+def _locked(descriptor: int) -> int | None:
+    """Locks a description and returns another one of the same memory; None where that cannot be.
+
+    The lock is shared, as the same frame may be out twice, and the probe's exclusive.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 def _let_go(blob: _Out) -> bool:
     if blob.probe is None:
         return True
-    held = is_held_by_others(blob.probe)
-    keep_held(blob.probe)
-    return not held
+    try:
+        fcntl.flock(blob.probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(blob.probe, fcntl.LOCK_UN)
+    return True
 
 
 def _close(blob: _Out) -> None:

@@ -21,7 +21,6 @@ from typing import Any
 
 import pytest
 
-from indi_picam.holding import is_held_by_others
 from indi_picam.indi import pacing as pacing_module
 from indi_picam.indi.pacing import OUT_BYTES, Pacing
 from tests.system.client import Client, picture
@@ -117,22 +116,6 @@ def test_the_same_frame_may_be_out_twice() -> None:
         assert not await passes(pacing, 1)
         os.close(second)
         assert await passes(pacing, 1)
-
-    run(scene)
-
-
-def test_a_memory_is_kept_from_being_used_again_until_it_is_seen_to_be_let_go() -> None:
-    async def scene(pacing: Pacing) -> None:
-        descriptor = frame()
-        owner = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
-        pacing.sent(descriptor, 1)
-        pacing.look()
-        assert is_held_by_others(owner)
-        os.close(descriptor)
-        assert is_held_by_others(owner)
-        pacing.look()
-        assert not is_held_by_others(owner)
-        os.close(owner)
 
     run(scene)
 
