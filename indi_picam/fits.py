@@ -23,10 +23,8 @@ from typing import NamedTuple
 from indi_picam import clock
 from indi_picam.camera.modes import FITS_BLOCK, CaptureFormat, FrameFacts, FrameRequest, ModeFacts
 
-BLOCK = FITS_BLOCK
-"""Length of a FITS block in bytes (FITS 4.0, section 3.1)."""
 CARD = 80
-HEADER_ROOM = 4 * BLOCK
+HEADER_ROOM = 4 * FITS_BLOCK
 """Room reserved for a header in bytes: 144 cards; a frame with every snooped value has some 90."""
 LONGEST_TEXT = CARD - 12
 """Characters of a text value on one card, each apostrophe counted twice (FITS 4.0, 4.2.1.1)."""
@@ -259,7 +257,7 @@ def _structure(facts: FrameFacts) -> list[Card]:
 
 def _filled(text: bytes, room: int) -> tuple[bytes, int]:
     """A header's cards with blank ones before END, and its length: the room, or more blocks."""
-    needed = -(-(len(text) + CARD) // BLOCK) * BLOCK
+    needed = -(-(len(text) + CARD) // FITS_BLOCK) * FITS_BLOCK
     room = max(room, needed)
     return text.ljust(room - CARD) + b"END".ljust(CARD), room
 

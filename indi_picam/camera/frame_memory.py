@@ -27,7 +27,7 @@ _MADV_POPULATE_WRITE = 23
 
 
 class FrameMemory:
-    """A memfd with all its pages reserved; zeroed behind the pixels."""
+    """A memfd with all its pages reserved."""
 
     def __init__(self, size: int) -> None:
         """``size`` is in bytes, whole FITS blocks; raises CameraFault when there is no memory."""
@@ -54,6 +54,10 @@ class FrameMemory:
             self.mapped = np.frombuffer(mapping, np.uint8)
         return self.mapped
 
+    def give_out(self) -> int:
+        """A description for others, which shows whether they hold it; the caller closes it."""
+        return hold(self.descriptor)
+
     def close(self) -> None:
         """Frees it, unless others hold it."""
         self.mapped = None
@@ -65,12 +69,14 @@ class FrameMemories:
 
     def __init__(self) -> None:
         self._kept: deque[FrameMemory] = deque()
-        """What was given out last, all of one size."""
+        """What was given out last, all of the size reserved last."""
 
     def reserve(self, size: int) -> FrameMemory:
-        """A memory that nobody else has; raises CameraFault when there is none."""
+        """A memory that nobody else has, its last block zeroed; raises CameraFault for none."""
+        if self._kept and self._kept[0].size != size:
+            self.drop()
         for memory in self._kept:
-            if memory.size == size and not is_held(memory.descriptor):
+            if not is_held(memory.descriptor):
                 self._kept.remove(memory)
                 # The pixels of the next frame may end elsewhere in the last block.
                 memory.map()[-FITS_BLOCK:] = 0
@@ -78,9 +84,7 @@ class FrameMemories:
         return FrameMemory(size)
 
     def keep(self, memory: FrameMemory) -> None:
-        """Takes back a memory that was given out, or was not needed; it may be held by others."""
-        if self._kept and self._kept[0].size != memory.size:
-            self.drop()
+        """Takes back the memory reserved last, whether it was given out, and is held, or not."""
         self._kept.append(memory)
         while len(self._kept) > KEPT or len(self._kept) * memory.size > KEPT_BYTES:
             self._kept.popleft().close()
@@ -89,8 +93,3 @@ class FrameMemories:
         """Frees what is kept."""
         while self._kept:
             self._kept.popleft().close()
-
-
-def give_out(memory: FrameMemory) -> int:
-    """A description for others, which tells whether they still hold it; the caller closes it."""
-    return hold(memory.descriptor)

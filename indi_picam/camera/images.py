@@ -53,9 +53,9 @@ def store_image(
     bin_x: int,
     bin_y: int,
 ) -> int:
-    """Writes a region of a buffer as planes of bytes into its memory; returns their DATASUM.
+    """Writes a region of a buffer as planes of bytes into a frame's memory; returns their DATASUM.
 
-    The region lies inside the picture, and the memory is reserved and zeroed
+    The region lies inside the picture, and the last block of the memory is zeroed
     (:mod:`.frame_memory`). Cells that the region cuts are dropped.
     """
     width, height = roi.width // bin_x, roi.height // bin_y

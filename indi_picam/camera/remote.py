@@ -72,7 +72,7 @@ class Frame:
     """A finished frame; the receiver owns the descriptor."""
 
     memory: int
-    """A writable memfd, laid out as FrameFacts says."""
+    """A memfd, laid out as FrameFacts says; read-only, and held (:mod:`indi_picam.holding`)."""
     facts: FrameFacts
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from indi_picam import clock
 from indi_picam.camera import images, ways
-from indi_picam.camera.frame_memory import FrameMemories, FrameMemory, give_out
+from indi_picam.camera.frame_memory import FrameMemories, FrameMemory
 from indi_picam.camera.images import store_image
 from indi_picam.camera.messages import Began, Finished, Message
 from indi_picam.camera.modes import (
@@ -218,7 +218,7 @@ class FrameTaker:
         memory = take.memory or self._memories.reserve(request.file_bytes)
         take.memory = None
         datasum = self._store(request, capture, memory)
-        given = give_out(memory)
+        given = memory.give_out()
         try:
             self._send(Finished(take.serial, self._frame_facts(take, capture, datasum)), given)
         finally:

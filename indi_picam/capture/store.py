@@ -44,7 +44,7 @@ class OpenFrame:
     """A frame to be sent; whoever holds it closes the descriptor."""
 
     descriptor: int
-    """Read-only, a file description of its own."""
+    """Read-only, a file description of its own; a frame in memory is held by it."""
     number: int
     size: int
     facts: Mapping[str, Any]

@@ -12,6 +12,7 @@ thread: it draws in short steps, and between them looks at the clock and the soc
 from __future__ import annotations
 
 import math
+import os
 import random
 import select
 import signal
@@ -184,6 +185,7 @@ class SensorProcess:
         }
         completed_ns = clock.monotonic_ns()  # before others run who were waiting for the frame
         wire.send(self._link, answer)
+        os.sched_yield()  # who waited for the frame may be waiting for this processor now
         self._note(frame, status, temperature_c, completed_ns, drawing.look)
         self._ipa.lens.frame_passed()
 

@@ -11,7 +11,15 @@ from astropy.io import fits as astropy_fits
 from astropy.io.fits import Header
 
 from indi_picam import clock, fits
-from indi_picam.camera.modes import FrameFacts, FrameRequest, ModeFacts, Roi, SensorMode, Way
+from indi_picam.camera.modes import (
+    FITS_BLOCK,
+    FrameFacts,
+    FrameRequest,
+    ModeFacts,
+    Roi,
+    SensorMode,
+    Way,
+)
 from indi_picam.capture.plan import ExposurePlan, FrameType
 from indi_picam.ccd.heading import Heading
 from indi_picam.ccd.snooped import Snooped
@@ -94,7 +102,7 @@ class Rig:
     def header(self, frame_type: FrameType = FrameType.LIGHT, **facts: Any) -> Header:
         """The header of a whole file, as astropy reads it without a complaint."""
         memory = os.memfd_create("frame")
-        os.ftruncate(memory, fits.HEADER_ROOM + fits.BLOCK)
+        os.ftruncate(memory, fits.HEADER_ROOM + FITS_BLOCK)
         now_ns = clock.monotonic_ns()
         told = FrameFacts(
             exposure_us=2_000_000,

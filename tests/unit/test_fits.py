@@ -14,6 +14,7 @@ from astropy.io import fits as astropy_fits
 
 from indi_picam import clock, fits
 from indi_picam.camera.modes import (
+    FITS_BLOCK,
     CaptureFormat,
     FrameFacts,
     FrameRequest,
@@ -45,7 +46,7 @@ def written(
     """A memory as the worker leaves it, its facts and its pixels."""
     pixels = np.random.default_rng(5).integers(0, 65536, shape, dtype=np.uint16)
     data = (pixels ^ 0x8000).astype(">u2").tobytes()
-    data += bytes(-len(data) % fits.BLOCK)
+    data += bytes(-len(data) % FITS_BLOCK)
     datasum = int(np.frombuffer(data, ">u4").astype(np.uint64).sum())
     while datasum >> 32:
         datasum = (datasum & 0xFFFFFFFF) + (datasum >> 32)
@@ -87,7 +88,7 @@ def test_the_memory_is_a_valid_fits_file(extra_cards: list[fits.Card], moved: bo
     file = fits.finish(memory, facts, cards)
     content = os.pread(file.memory, file.size + 1, 0)
     assert len(content) == file.size == os.fstat(file.memory).st_size
-    assert len(content) % fits.BLOCK == 0
+    assert len(content) % FITS_BLOCK == 0
     with astropy_fits.open(io.BytesIO(content), checksum=True) as hdus:
         hdus.verify("exception")
         assert len(hdus) == 1
@@ -176,7 +177,7 @@ def test_levels_follow_the_binning(binning: int, black: float, saturate: int) ->
 def test_pictures_of_the_isp_are_planes_of_bytes(capture_format: CaptureFormat) -> None:
     planes, height, width = capture_format.planes, 7, 101
     pixels = np.random.default_rng(6).integers(0, 256, (planes, height, width), np.uint8)
-    data = pixels.tobytes() + bytes(-pixels.size % fits.BLOCK)
+    data = pixels.tobytes() + bytes(-pixels.size % FITS_BLOCK)
     memory, raw_facts, _ = written()
     os.close(memory)
     memory = os.memfd_create("frame")
@@ -211,5 +212,5 @@ def test_pictures_of_the_isp_are_planes_of_bytes(capture_format: CaptureFormat) 
 @pytest.mark.parametrize(("capture_format", "pixel_bytes"), [("raw", 2), ("mono", 1), ("rgb", 3)])
 def test_files_are_as_large_as_foretold(capture_format: str, pixel_bytes: int) -> None:
     request = replace(REQUEST, format=CaptureFormat(capture_format), roi=Roi(0, 0, 1000, 1000))
-    blocks = -(-1_000_000 * pixel_bytes // fits.BLOCK)
-    assert request.file_bytes == request.header_room + blocks * fits.BLOCK
+    blocks = -(-1_000_000 * pixel_bytes // FITS_BLOCK)
+    assert request.file_bytes == request.header_room + blocks * FITS_BLOCK

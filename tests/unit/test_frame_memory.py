@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import socket
@@ -14,10 +15,10 @@ import numpy as np
 import pytest
 
 from indi_picam.camera import frame_memory
-from indi_picam.camera.frame_memory import KEPT, FrameMemories, FrameMemory, give_out
+from indi_picam.camera.frame_memory import KEPT, FrameMemories, FrameMemory
 from indi_picam.camera.modes import FITS_BLOCK, Roi, SensorMode
 from indi_picam.camera.pixels import raw_layout, store_pixels
-from indi_picam.holding import hold
+from indi_picam.holding import hold, is_held
 
 SIZE = 3 * FITS_BLOCK
 Holder = Callable[[int], Callable[[], None]]
@@ -102,7 +103,7 @@ def test_what_is_held_is_left_alone_and_used_again_when_it_is_let_go(
     memory = memories.reserve(SIZE)
     memory.map()[:] = 7
     first = inode(memory)
-    let_go = holder(give_out(memory))
+    let_go = holder(memory.give_out())
     memories.keep(memory)
     with reserved(memories) as other:
         assert inode(other) != first
@@ -140,13 +141,37 @@ def test_nothing_of_the_last_frame_is_left_behind_fewer_pixels(memories: FrameMe
 
 
 def test_little_is_kept(memories: FrameMemories, monkeypatch: pytest.MonkeyPatch) -> None:
-    def kept_after(*sizes: int) -> list[int]:
-        for memory in [memories.reserve(size) for size in sizes]:
+    def kept_after(frames: int, size: int) -> list[int]:
+        given = []
+        for _ in range(frames):
+            memory = memories.reserve(size)
+            given.append(memory.give_out())
             memories.keep(memory)
+        for held in given:
+            os.close(held)
         return [memory.size for memory in memories._kept]
 
-    assert kept_after(*[SIZE] * (KEPT + 1)) == [SIZE] * KEPT
-    assert kept_after(2 * SIZE) == [2 * SIZE]
+    assert kept_after(KEPT + 1, SIZE) == [SIZE] * KEPT
+    assert kept_after(1, 2 * SIZE) == [2 * SIZE]
     monkeypatch.setattr(frame_memory, "KEPT_BYTES", SIZE)
-    assert kept_after(SIZE, SIZE) == [SIZE]
-    assert kept_after(2 * SIZE) == []
+    assert kept_after(2, SIZE) == [SIZE]
+    assert kept_after(1, 2 * SIZE) == []
+
+
+def test_memory_of_another_size_makes_room_before_it_is_missed(memories: FrameMemories) -> None:
+    memories.keep(memories.reserve(SIZE))
+    before = len(os.listdir("/proc/self/fd"))
+    memory = memories.reserve(2 * SIZE)
+    assert len(os.listdir("/proc/self/fd")) == before
+    memories.keep(memory)
+
+
+def test_pacings_lock_holds_nothing(memories: FrameMemories) -> None:
+    """It asks another question: whether others than the driver have what was sent."""
+    memory = memories.reserve(SIZE)
+    fcntl.flock(memory.descriptor, fcntl.LOCK_SH)
+    assert not is_held(memory.descriptor)
+    held = memory.give_out()
+    assert is_held(memory.descriptor)
+    os.close(held)
+    memories.keep(memory)

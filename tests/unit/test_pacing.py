@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from indi_picam.holding import hold
 from indi_picam.indi import pacing as pacing_module
 from indi_picam.indi.pacing import OUT_BYTES, Pacing
 from tests.system.client import Client, picture
@@ -116,6 +117,22 @@ def test_the_same_frame_may_be_out_twice() -> None:
         assert not await passes(pacing, 1)
         os.close(second)
         assert await passes(pacing, 1)
+
+    run(scene)
+
+
+def test_what_the_driver_keeps_of_a_frame_does_not_stop_the_next() -> None:
+    """A batch keeps its frames in memory until they are acknowledged."""
+
+    async def scene(pacing: Pacing) -> None:
+        kept = frame()
+        sent, again = hold(kept), hold(kept)
+        pacing.sent(sent, OUT_BYTES)
+        assert not await passes(pacing, 1)
+        os.close(sent)
+        assert await passes(pacing, 1)
+        os.close(kept)
+        os.close(again)
 
     run(scene)
 
