@@ -22,6 +22,7 @@ from indi_picam.holding import hold, is_held
 KEPT = 2
 """Local clients of libindi keep a picture until the next has come: two take turns."""
 KEPT_BYTES = 64_000_000
+"""One is kept however large it is."""
 _MADV_POPULATE_WRITE = 23
 """madvise(2), Linux 5.14; one fault for each of 6,000 pages takes three times as long."""
 
@@ -86,7 +87,7 @@ class FrameMemories:
     def keep(self, memory: FrameMemory) -> None:
         """Takes back the memory reserved last, whether it was given out, and is held, or not."""
         self._kept.append(memory)
-        while len(self._kept) > KEPT or len(self._kept) * memory.size > KEPT_BYTES:
+        while len(self._kept) > max(1, min(KEPT, KEPT_BYTES // memory.size)):
             self._kept.popleft().close()
 
     def drop(self) -> None:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 from astropy.io import fits as astropy_fits
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from indi_picam import clock, fits
 from indi_picam.camera.modes import (
@@ -214,3 +216,16 @@ def test_files_are_as_large_as_foretold(capture_format: str, pixel_bytes: int) -
     request = replace(REQUEST, format=CaptureFormat(capture_format), roi=Roi(0, 0, 1000, 1000))
     blocks = -(-1_000_000 * pixel_bytes // FITS_BLOCK)
     assert request.file_bytes == request.header_room + blocks * FITS_BLOCK
+
+
+@given(
+    st.from_regex(r"[A-Z0-9_-]{1,8}", fullmatch=True).filter(lambda name: name != "END"),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=90),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60),
+)
+def test_a_text_card_is_written_as_astropy_writes_it(keyword: str, text: str, comment: str) -> None:
+    assume(keyword not in ("COMMENT", "HISTORY", "CONTINUE"))
+    value = fits.text_value(text)
+    room = 80 - 10 - max(20, len(value) + value.count("'") + 2) - 3
+    theirs = str(astropy_fits.Card(keyword, value, comment[: max(0, room)]))
+    assert fits._image(keyword, text, comment) == theirs
