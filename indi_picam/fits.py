@@ -195,7 +195,7 @@ def _image(keyword: str, value: str | int | float | bool, comment: str) -> str:
         value = text_value(value)
         width = max(width, len(value) + value.count("'") + 2)
     room = max(0, CARD - len("KEYWORD = ") - width - len(" / "))
-    comment = legal_text(comment)[:room]
+    comment = legal_text(comment)[:room].rstrip()
     if isinstance(value, str) and value:
         # FITS 4.0, 4.2.1.1: the dates of each frame are new, and astropy needs ten times as long.
         quoted = "'" + value.replace("'", "''").ljust(8) + "'"
