@@ -29,8 +29,10 @@ class Sensor:
     """From asking for a start, or a stop and a start, to the first exposure."""
     primer_frames: int = 5
     """Shortest frames from a start until a changed exposure begins, with two buffers."""
-    start_silence_s: float = 3.0
-    """Real time that a start may take before the worker counts as hung."""
+    start_s: float = 3.0
+    """Real time that a start may take, at most."""
+    starts_through_exposure: bool = False
+    """Whether the kernel driver sleeps through the first exposure before the start returns."""
     has_temperature: bool = False
     has_lens: bool = False
     """Whether its modules usually have a lens that moves (clients see it before it is opened)."""
@@ -44,6 +46,10 @@ class Sensor:
     """For gains in equal steps of dB."""
     gain_step: float = 0.0
     """For gains in equal steps."""
+
+    def start_silence_s(self, exposure_us: int) -> float:
+        """Real time that a start may take before the worker counts as hung."""
+        return self.start_s + (exposure_us / 1e6 if self.starts_through_exposure else 0.0)
 
     def gain_tolerance(self, gain: float) -> float:
         """How far the sensor's gain may lie from the one asked for: one code and rounding."""
@@ -64,9 +70,7 @@ SENSORS = {
     "imx219": Sensor(gain_codes=256, pixel_size_um=1.12),
     "imx477": _IMX477,
     "imx378": _IMX477,
-    "imx500": Sensor(
-        has_temperature=True, gain_codes=1024, pixel_size_um=1.55, start_silence_s=30.0
-    ),
+    "imx500": Sensor(has_temperature=True, gain_codes=1024, pixel_size_um=1.55, start_s=30.0),
     "imx708": Sensor(has_temperature=True, has_lens=True, gain_codes=1024, pixel_size_um=1.4),
     "imx519": Sensor(has_lens=True, gain_codes=1024, pixel_size_um=1.22),
     "imx296": Sensor(gain_step_db=0.1, pixel_size_um=3.45, exposure_max_us=15_534_000),
@@ -75,10 +79,9 @@ SENSORS = {
     "imx462": _IMX290,
     "imx415": Sensor(bad_frames=1, gain_step_db=0.3, pixel_size_um=1.45),
     "imx283": Sensor(bad_frames=1, gain_codes=2048, pixel_size_um=2.4),
-    # Its kernel driver writes 4,000 registers at every start, and then sleeps through one exposure,
-    # of 910 s at most, before the start returns.
+    # Its kernel driver writes 4,000 registers at every start.
     "ov64a40": Sensor(
-        start_us=400_000, gain_step=1 / 128, pixel_size_um=1.008, start_silence_s=920.0
+        start_us=400_000, gain_step=1 / 128, pixel_size_um=1.008, starts_through_exposure=True
     ),
 }
 """By the beginning of libcamera's model name (``imx708_wide_noir``)."""

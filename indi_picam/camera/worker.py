@@ -95,8 +95,8 @@ class Worker:
                 self.send(Configured(self._taker.configure(mode, orientation)))
                 self._beat(SILENCE_S)
             case Take(serial, request) if self._camera and self._taker:
-                ready = self._taker.is_ready_for(request)
-                self._beat(self._camera.sensor.start_silence_s if ready else CONFIGURE_S)
+                set_up_s = 0.0 if self._taker.is_ready_for(request) else CONFIGURE_S
+                self._beat(set_up_s + self._camera.sensor.start_silence_s(request.exposure_us))
                 self._taker.begin(serial, request)
                 self._beat(SILENCE_S)
             case Abort() if self._taker:

@@ -56,6 +56,21 @@ def test_the_cheaper_start_is_chosen(
 
 
 @pytest.mark.parametrize(
+    ("model", "exposure_us", "silence_s"),
+    [
+        ("imx477", 600_000_000, 3),
+        ("imx500", 1_000, 30),
+        ("ov64a40", 1_000_000, 4),
+        ("ov64a40", 900_000_000, 903),
+    ],
+)
+def test_a_start_may_take_an_exposure_only_where_the_kernel_sleeps_through_it(
+    model: str, exposure_us: int, silence_s: float
+) -> None:
+    assert sensor_named(model).start_silence_s(exposure_us) == silence_s
+
+
+@pytest.mark.parametrize(
     ("model", "facts", "exposure_us", "runs_on"),
     [
         ("imx477", IMX477, 1_000, False),
