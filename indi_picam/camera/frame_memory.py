@@ -1,6 +1,6 @@
-"""The memory that frames are made in: reserved before they come, used again when nobody holds them.
+"""The memory that frames are made in: made before they come, used again when nobody holds them.
 
-To reserve, map and free the pages of a 12 MP frame takes longer than to write its pixels. What was
+To make, map and free the pages of a 12 MP frame takes longer than to write its pixels. What was
 given out is used again only when all who had it have let it go (:mod:`indi_picam.holding`); what
 any of them keeps, it keeps unchanged (decision 0015). Owned by the worker's
 :class:`.taking.FrameTaker`; knows no camera.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
@@ -23,12 +24,13 @@ KEPT = 2
 """Local clients of libindi keep a picture until the next has come: two take turns."""
 KEPT_BYTES = 64_000_000
 """One is kept however large it is."""
+_ZEROS = bytes(1 << 20)
 _MADV_POPULATE_WRITE = 23
 """madvise(2), Linux 5.14; one fault for each of 6,000 pages takes three times as long."""
 
 
 class FrameMemory:
-    """A memfd with all its pages reserved."""
+    """A memfd whose pages are all there, zero."""
 
     def __init__(self, size: int) -> None:
         """``size`` is in bytes, whole FITS blocks; raises CameraFault when there is no memory."""
@@ -37,7 +39,11 @@ class FrameMemory:
         """All bytes, if they are mapped: that pays for itself when it is used again."""
         self.descriptor = os.memfd_create("indi_picam frame", os.MFD_CLOEXEC)
         try:
-            os.posix_fallocate(self.descriptor, 0, size)
+            # Not posix_fallocate: it leaves the first touch to whoever writes the pixels, and on a
+            # virtual machine that lasts ten times as long as to write them.
+            os.truncate(self.descriptor, size)
+            for at in range(0, size, len(_ZEROS)):
+                os.pwrite(self.descriptor, _ZEROS[: size - at], at)
         except OSError as error:
             self.close()
             raise CameraFault(
@@ -69,13 +75,30 @@ class FrameMemories:
     """The memory of one camera's frames."""
 
     def __init__(self) -> None:
+        self._maker = ThreadPoolExecutor(1, "frame memory")
+        self._next: Future[FrameMemory] | None = None
+        """While it is under way, nothing else touches what is kept."""
         self._kept: deque[FrameMemory] = deque()
-        """What was given out last, all of the size reserved last."""
+        """What was given out last."""
+        self._size = 0
+        """Bytes of each of them."""
+
+    def prepare(self, size: int) -> Future[FrameMemory]:
+        """Has what ``reserve`` gives made in the background, while the frame is exposed."""
+        if size != self._size:
+            self.drop()
+            self._size = size
+        if self._next is None or (self._next.done() and self._next.exception()):
+            self._next = self._maker.submit(self._free_or_new, size)
+        return self._next
 
     def reserve(self, size: int) -> FrameMemory:
         """A memory that nobody else has, its last block zeroed; raises CameraFault for none."""
-        if self._kept and self._kept[0].size != size:
-            self.drop()
+        prepared = self.prepare(size)
+        self._next = None
+        return prepared.result()
+
+    def _free_or_new(self, size: int) -> FrameMemory:
         for memory in self._kept:
             if not is_held(memory.descriptor):
                 self._kept.remove(memory)
@@ -91,6 +114,10 @@ class FrameMemories:
             self._kept.popleft().close()
 
     def drop(self) -> None:
-        """Frees what is kept."""
+        """Frees what is kept and what is being made."""
+        prepared, self._next = self._next, None
+        if prepared is not None:
+            with suppress(CameraFault):
+                prepared.result().close()
         while self._kept:
             self._kept.popleft().close()

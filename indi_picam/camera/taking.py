@@ -272,7 +272,7 @@ class FrameTaker:
         take.began_ns = next_ns
         self._expect(max(0.0, (next_ns - clock.monotonic_ns()) / 1000))
         self.tick()
-        take.memory = self._memories.reserve(take.request.file_bytes)
+        self._memories.prepare(take.request.file_bytes)
 
     def _end(self, take: _Take, facts: ModeFacts) -> None:
         self._take = None

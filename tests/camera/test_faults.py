@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from indi_picam.camera import remote as remote_module
+from indi_picam.camera import taking
 from indi_picam.camera.modes import CameraFault, FrameRequest, Roi, SensorMode, Way
 from indi_picam.camera.remote import RemoteCamera, list_cameras
 from indi_picam.camera.starting import start_listing
@@ -112,6 +113,29 @@ def test_a_consumer_that_breaks_off_stops_the_camera(bench: Bench) -> None:
             taken = len(bench.log())
             await take_one(camera, request_of(granted, 20_000))
             assert len(bench.log()) - taken < 10
+
+    run(body())
+
+
+def test_a_camera_that_rests_stops_its_sensor_and_gives_memory_back(bench: Bench) -> None:
+    bench.plug("imx477")
+
+    def memories(pid: int) -> int:
+        return sum(
+            "indi_picam frame" in os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()
+        )
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            await take_one(camera, request_of(SMALL, 1_000, way=Way.FREE_RUNNING))
+            assert memories(worker_pid(camera))
+            patience = time.monotonic() + taking.IDLE_S + 2
+            while memories(worker_pid(camera)):
+                assert time.monotonic() < patience
+                await asyncio.sleep(0.05)
+            taken = len(bench.log())
+            await take_one(camera, request_of(SMALL, 1_000))
+            assert len(bench.log()) <= taken + 2
 
     run(body())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from indi_picam.camera import frame_memory
 from indi_picam.camera.frame_memory import KEPT, FrameMemories, FrameMemory
-from indi_picam.camera.modes import FITS_BLOCK, Roi, SensorMode
+from indi_picam.camera.modes import FITS_BLOCK, CameraFault, Roi, SensorMode
 from indi_picam.camera.pixels import raw_layout, store_pixels
 from indi_picam.holding import hold, is_held
 
@@ -164,6 +165,34 @@ def test_memory_of_another_size_makes_room_before_it_is_missed(memories: FrameMe
     memory = memories.reserve(2 * SIZE)
     assert len(os.listdir("/proc/self/fd")) == before
     memories.keep(memory)
+
+
+def test_what_is_prepared_is_reserved(memories: FrameMemories) -> None:
+    prepared = memories.prepare(SIZE)
+    assert memories.prepare(SIZE) is prepared
+    memory = memories.reserve(SIZE)
+    assert memory is prepared.result()
+    memories.keep(memory)
+    assert memories.prepare(SIZE).result() is memory
+    other = memories.reserve(2 * SIZE)
+    assert (other.size, other is memory) == (2 * SIZE, False)
+    memories.keep(other)
+
+
+def test_memory_that_cannot_be_had_is_told_once_and_then_tried_again(
+    memories: FrameMemories,
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE - 1, limits[1]))
+    try:
+        with pytest.raises(CameraFault, match="not enough memory for a frame of 0 MB"):
+            memories.reserve(SIZE)
+        assert memories.prepare(SIZE).exception()
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    memories.keep(memories.reserve(SIZE))
 
 
 def test_pacings_lock_holds_nothing(memories: FrameMemories) -> None:
