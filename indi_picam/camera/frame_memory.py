@@ -24,6 +24,8 @@ KEPT = 2
 """Local clients of libindi keep a picture until the next has come: two take turns."""
 KEPT_BYTES = 64_000_000
 """One is kept however large it is."""
+PREPARED = 2
+"""Of the frames that come next: one may take longer than a short exposure."""
 _ZEROS = bytes(1 << 20)
 _MADV_POPULATE_WRITE = 23
 """madvise(2), Linux 5.14; one fault for each of 6,000 pages takes three times as long."""
@@ -61,6 +63,11 @@ class FrameMemory:
             self.mapped = np.frombuffer(mapping, np.uint8)
         return self.mapped
 
+    def clear(self) -> FrameMemory:
+        """Itself, for another frame, whose pixels may end elsewhere in the last block."""
+        self.map()[-FITS_BLOCK:] = 0
+        return self
+
     def give_out(self) -> int:
         """A description for others, which shows whether they hold it; the caller closes it."""
         return hold(self.descriptor)
@@ -72,40 +79,37 @@ class FrameMemory:
 
 
 class FrameMemories:
-    """The memory of one camera's frames."""
+    """The memory of one camera's frames, all of one size."""
 
     def __init__(self) -> None:
         self._maker = ThreadPoolExecutor(1, "frame memory")
-        self._next: Future[FrameMemory] | None = None
-        """While it is under way, nothing else touches what is kept."""
+        self._size = 0
+        self._prepared: deque[Future[FrameMemory]] = deque()
         self._kept: deque[FrameMemory] = deque()
         """What was given out last."""
-        self._size = 0
-        """Bytes of each of them."""
 
-    def prepare(self, size: int) -> Future[FrameMemory]:
-        """Has what ``reserve`` gives made in the background, while the frame is exposed."""
+    def prepare(self, size: int, frames: int) -> None:
+        """Has the memory of the next frames made in the background, while they are exposed.
+
+        Memory that cannot be had is asked for again when its frame is there.
+        """
         if size != self._size:
             self.drop()
             self._size = size
-        if self._next is None or (self._next.done() and self._next.exception()):
-            self._next = self._maker.submit(self._free_or_new, size)
-        return self._next
+        while self._prepared and self._prepared[0].done() and self._prepared[0].exception():
+            self._prepared.popleft()
+        while len(self._prepared) < min(frames, PREPARED):
+            free = next((each for each in self._kept if not is_held(each.descriptor)), None)
+            if free is None:
+                self._prepared.append(self._maker.submit(FrameMemory, size))
+            else:
+                self._kept.remove(free)
+                self._prepared.append(self._maker.submit(free.clear))
 
     def reserve(self, size: int) -> FrameMemory:
-        """A memory that nobody else has, its last block zeroed; raises CameraFault for none."""
-        prepared = self.prepare(size)
-        self._next = None
-        return prepared.result()
-
-    def _free_or_new(self, size: int) -> FrameMemory:
-        for memory in self._kept:
-            if not is_held(memory.descriptor):
-                self._kept.remove(memory)
-                # The pixels of the next frame may end elsewhere in the last block.
-                memory.map()[-FITS_BLOCK:] = 0
-                return memory
-        return FrameMemory(size)
+        """A memory that nobody else has, its last block zero; raises CameraFault for none."""
+        self.prepare(size, 1)
+        return self._prepared.popleft().result()
 
     def keep(self, memory: FrameMemory) -> None:
         """Takes back the memory reserved last, whether it was given out, and is held, or not."""
@@ -114,10 +118,9 @@ class FrameMemories:
             self._kept.popleft().close()
 
     def drop(self) -> None:
-        """Frees what is kept and what is being made."""
-        prepared, self._next = self._next, None
-        if prepared is not None:
+        """Frees what is kept and prepared."""
+        while self._prepared:
             with suppress(CameraFault):
-                prepared.result().close()
+                self._prepared.popleft().result().close()
         while self._kept:
             self._kept.popleft().close()

@@ -144,6 +144,7 @@ class FrameTaker:
         self._expect(wait_us)
         self.tick()
         take.memory = self._memories.reserve(request.file_bytes)
+        self._memories.prepare(request.file_bytes, take.left - 1)
 
     def _choose(self, request: FrameRequest, settings: Settings) -> tuple[Way, float]:
         """The way to take, and how long until the next exposure of a sensor that runs so, in us."""
@@ -272,7 +273,7 @@ class FrameTaker:
         take.began_ns = next_ns
         self._expect(max(0.0, (next_ns - clock.monotonic_ns()) / 1000))
         self.tick()
-        self._memories.prepare(take.request.file_bytes)
+        self._memories.prepare(take.request.file_bytes, take.left)
 
     def _end(self, take: _Take, facts: ModeFacts) -> None:
         self._take = None

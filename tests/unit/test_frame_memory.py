@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from indi_picam.camera import frame_memory
-from indi_picam.camera.frame_memory import KEPT, FrameMemories, FrameMemory
+from indi_picam.camera.frame_memory import KEPT, PREPARED, FrameMemories, FrameMemory
 from indi_picam.camera.modes import FITS_BLOCK, CameraFault, Roi, SensorMode
 from indi_picam.camera.pixels import raw_layout, store_pixels
 from indi_picam.holding import hold, is_held
@@ -168,15 +168,18 @@ def test_memory_of_another_size_makes_room_before_it_is_missed(memories: FrameMe
 
 
 def test_what_is_prepared_is_reserved(memories: FrameMemories) -> None:
-    prepared = memories.prepare(SIZE)
-    assert memories.prepare(SIZE) is prepared
-    memory = memories.reserve(SIZE)
-    assert memory is prepared.result()
-    memories.keep(memory)
-    assert memories.prepare(SIZE).result() is memory
-    other = memories.reserve(2 * SIZE)
-    assert (other.size, other is memory) == (2 * SIZE, False)
-    memories.keep(other)
+    memories.prepare(SIZE, 5)
+    memories.prepare(SIZE, 5)
+    prepared = [inode(each.result()) for each in memories._prepared]
+    assert len(prepared) == PREPARED
+    reserved = [memories.reserve(SIZE) for _ in prepared]
+    assert [inode(memory) for memory in reserved] == prepared
+    for memory in reserved:
+        memories.keep(memory)
+    memories.prepare(SIZE, 5)
+    assert [inode(each.result()) for each in memories._prepared] == prepared
+    memories.prepare(2 * SIZE, 1)
+    assert [each.result().size for each in memories._prepared] == [2 * SIZE]
 
 
 def test_memory_that_cannot_be_had_is_told_once_and_then_tried_again(
@@ -188,7 +191,8 @@ def test_memory_that_cannot_be_had_is_told_once_and_then_tried_again(
     try:
         with pytest.raises(CameraFault, match="not enough memory for a frame of 0 MB"):
             memories.reserve(SIZE)
-        assert memories.prepare(SIZE).exception()
+        memories.prepare(SIZE, 1)
+        assert memories._prepared[0].exception()
         assert len(os.listdir("/proc/self/fd")) == before
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
