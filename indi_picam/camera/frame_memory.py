@@ -22,10 +22,10 @@ from indi_picam.holding import hold, is_held
 
 KEPT = 2
 """Local clients of libindi keep a picture until the next has come: two take turns."""
-KEPT_BYTES = 64_000_000
-"""One is kept however large it is."""
 PREPARED = 2
 """Of the frames that come next: one may take longer than a short exposure."""
+MOST_BYTES = 64_000_000
+"""Of those kept and of those prepared; one may be, however large it is."""
 _ZEROS = bytes(1 << 20)
 _MADV_POPULATE_WRITE = 23
 """madvise(2), Linux 5.14; one fault for each of 6,000 pages takes three times as long."""
@@ -98,7 +98,7 @@ class FrameMemories:
             self._size = size
         while self._prepared and self._prepared[0].done() and self._prepared[0].exception():
             self._prepared.popleft()
-        while len(self._prepared) < min(frames, PREPARED):
+        while len(self._prepared) < min(frames, _few(PREPARED, size)):
             free = next((each for each in self._kept if not is_held(each.descriptor)), None)
             if free is None:
                 self._prepared.append(self._maker.submit(FrameMemory, size))
@@ -114,7 +114,7 @@ class FrameMemories:
     def keep(self, memory: FrameMemory) -> None:
         """Takes back the memory reserved last, whether it was given out, and is held, or not."""
         self._kept.append(memory)
-        while len(self._kept) > max(1, min(KEPT, KEPT_BYTES // memory.size)):
+        while len(self._kept) > _few(KEPT, memory.size):
             self._kept.popleft().close()
 
     def drop(self) -> None:
@@ -124,3 +124,7 @@ class FrameMemories:
                 self._prepared.popleft().result().close()
         while self._kept:
             self._kept.popleft().close()
+
+
+def _few(most: int, size: int) -> int:
+    return max(1, min(most, MOST_BYTES // size))

@@ -154,7 +154,7 @@ def test_little_is_kept(memories: FrameMemories, monkeypatch: pytest.MonkeyPatch
 
     assert kept_after(KEPT + 1, SIZE) == [SIZE] * KEPT
     assert kept_after(1, 2 * SIZE) == [2 * SIZE]
-    monkeypatch.setattr(frame_memory, "KEPT_BYTES", SIZE)
+    monkeypatch.setattr(frame_memory, "MOST_BYTES", SIZE)
     assert kept_after(2, SIZE) == [SIZE]
     assert kept_after(2, 2 * SIZE) == [2 * SIZE]
 
@@ -167,7 +167,9 @@ def test_memory_of_another_size_makes_room_before_it_is_missed(memories: FrameMe
     memories.keep(memory)
 
 
-def test_what_is_prepared_is_reserved(memories: FrameMemories) -> None:
+def test_what_is_prepared_is_reserved(
+    memories: FrameMemories, monkeypatch: pytest.MonkeyPatch
+) -> None:
     memories.prepare(SIZE, 5)
     memories.prepare(SIZE, 5)
     prepared = [inode(each.result()) for each in memories._prepared]
@@ -178,7 +180,8 @@ def test_what_is_prepared_is_reserved(memories: FrameMemories) -> None:
         memories.keep(memory)
     memories.prepare(SIZE, 5)
     assert [inode(each.result()) for each in memories._prepared] == prepared
-    memories.prepare(2 * SIZE, 1)
+    monkeypatch.setattr(frame_memory, "MOST_BYTES", SIZE)
+    memories.prepare(2 * SIZE, 5)
     assert [each.result().size for each in memories._prepared] == [2 * SIZE]
 
 
