@@ -2,8 +2,8 @@
 
 To make, map and free the pages of a 12 MP frame takes longer than to write its pixels. What was
 given out is used again only when all who had it have let it go (:mod:`indi_picam.holding`); what
-any of them keeps, it keeps unchanged (decision 0015). Owned by the worker's
-:class:`.taking.FrameTaker`; knows no camera.
+any of them keeps, it keeps unchanged (decision 0015). In a run a thread makes new memory ahead; it
+touches nothing else. Owned by the worker's :class:`.taking.FrameTaker`; knows no camera.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from indi_picam.holding import hold, is_held
 KEPT = 2
 """Local clients of libindi keep a picture until the next has come: two take turns."""
 PREPARED = 2
-"""Of the frames that come next: one may take longer than a short exposure."""
+"""Made ahead in a run: to make one may take longer than a short exposure."""
 MOST_BYTES = 64_000_000
-"""Of those kept and of those prepared; one may be, however large it is."""
+"""Of those kept, and again of those prepared; one may be, however large it is."""
 _ZEROS = bytes(1 << 20)
 _MADV_POPULATE_WRITE = 23
 """madvise(2), Linux 5.14; one fault for each of 6,000 pages takes three times as long."""
 
 
 class FrameMemory:
-    """A memfd whose pages are all there, zero."""
+    """A memfd whose pages are all there, and zero when it is new."""
 
     def __init__(self, size: int) -> None:
         """``size`` is in bytes, whole FITS blocks; raises CameraFault when there is no memory."""
@@ -41,9 +41,8 @@ class FrameMemory:
         """All bytes, if they are mapped: that pays for itself when it is used again."""
         self.descriptor = os.memfd_create("indi_picam frame", os.MFD_CLOEXEC)
         try:
-            # Not posix_fallocate: it leaves the first touch to whoever writes the pixels, and on a
-            # virtual machine that lasts ten times as long as to write them.
-            os.truncate(self.descriptor, size)
+            os.posix_fallocate(self.descriptor, 0, size)
+            # Their first touch can last ten times as long as to write pixels, on a virtual machine.
             for at in range(0, size, len(_ZEROS)):
                 os.pwrite(self.descriptor, _ZEROS[: size - at], at)
         except OSError as error:
@@ -62,11 +61,6 @@ class FrameMemory:
                 mapping.madvise(_MADV_POPULATE_WRITE)
             self.mapped = np.frombuffer(mapping, np.uint8)
         return self.mapped
-
-    def clear(self) -> FrameMemory:
-        """Itself, for another frame, whose pixels may end elsewhere in the last block."""
-        self.map()[-FITS_BLOCK:] = 0
-        return self
 
     def give_out(self) -> int:
         """A description for others, which shows whether they hold it; the caller closes it."""
@@ -89,27 +83,30 @@ class FrameMemories:
         """What was given out last."""
 
     def prepare(self, size: int, frames: int) -> None:
-        """Has the memory of the next frames made in the background, while they are exposed.
-
-        Memory that cannot be had is asked for again when its frame is there.
-        """
-        if size != self._size:
-            self.drop()
-            self._size = size
-        while self._prepared and self._prepared[0].done() and self._prepared[0].exception():
-            self._prepared.popleft()
-        while len(self._prepared) < min(frames, _few(PREPARED, size)):
-            free = next((each for each in self._kept if not is_held(each.descriptor)), None)
-            if free is None:
-                self._prepared.append(self._maker.submit(FrameMemory, size))
-            else:
-                self._kept.remove(free)
-                self._prepared.append(self._maker.submit(free.clear))
+        """Has new memory made for the next frames, as far as none that is kept will do."""
+        self._only_of(size)
+        free = sum(not is_held(memory.descriptor) for memory in self._kept)
+        while free + len(self._prepared) < min(frames, _few(PREPARED, size)):
+            self._prepared.append(self._maker.submit(FrameMemory, size))
 
     def reserve(self, size: int) -> FrameMemory:
         """A memory that nobody else has, its last block zero; raises CameraFault for none."""
-        self.prepare(size, 1)
-        return self._prepared.popleft().result()
+        self._only_of(size)
+        for memory in self._kept:
+            if not is_held(memory.descriptor):
+                self._kept.remove(memory)
+                # The pixels of the next frame may end elsewhere in the last block.
+                memory.map()[-FITS_BLOCK:] = 0
+                return memory
+        if self._prepared:
+            with suppress(CameraFault):  # there may be enough by now
+                return self._prepared.popleft().result()
+        return FrameMemory(size)
+
+    def _only_of(self, size: int) -> None:
+        if size != self._size:
+            self.drop()
+            self._size = size
 
     def keep(self, memory: FrameMemory) -> None:
         """Takes back the memory reserved last, whether it was given out, and is held, or not."""
@@ -120,8 +117,10 @@ class FrameMemories:
     def drop(self) -> None:
         """Frees what is kept and prepared."""
         while self._prepared:
-            with suppress(CameraFault):
-                self._prepared.popleft().result().close()
+            memory = self._prepared.popleft()
+            if not memory.cancel():
+                with suppress(CameraFault):
+                    memory.result().close()
         while self._kept:
             self._kept.popleft().close()
 

@@ -29,8 +29,8 @@ class Sensor:
     """From asking for a start, or a stop and a start, to the first exposure."""
     primer_frames: int = 5
     """Shortest frames from a start until a changed exposure begins, with two buffers."""
-    start_s: float = 3.0
-    """Real time that a start may take, at most."""
+    start_limit_s: float = 3.0
+    """Real time that a start may take at most, less an exposure that the kernel sleeps through."""
     starts_through_exposure: bool = False
     """Whether the kernel driver sleeps through the first exposure before the start returns."""
     has_temperature: bool = False
@@ -49,7 +49,7 @@ class Sensor:
 
     def start_silence_s(self, exposure_us: int) -> float:
         """Real time that a start may take before the worker counts as hung."""
-        return self.start_s + (exposure_us / 1e6 if self.starts_through_exposure else 0.0)
+        return self.start_limit_s + (exposure_us / 1e6 if self.starts_through_exposure else 0.0)
 
     def gain_tolerance(self, gain: float) -> float:
         """How far the sensor's gain may lie from the one asked for: one code and rounding."""
@@ -70,7 +70,7 @@ SENSORS = {
     "imx219": Sensor(gain_codes=256, pixel_size_um=1.12),
     "imx477": _IMX477,
     "imx378": _IMX477,
-    "imx500": Sensor(has_temperature=True, gain_codes=1024, pixel_size_um=1.55, start_s=30.0),
+    "imx500": Sensor(has_temperature=True, gain_codes=1024, pixel_size_um=1.55, start_limit_s=30.0),
     "imx708": Sensor(has_temperature=True, has_lens=True, gain_codes=1024, pixel_size_um=1.4),
     "imx519": Sensor(has_lens=True, gain_codes=1024, pixel_size_um=1.22),
     "imx296": Sensor(gain_step_db=0.1, pixel_size_um=3.45, exposure_max_us=15_534_000),

@@ -66,6 +66,7 @@ class _Take:
     began_ns: int | None = None
     """When the exposure of the next frame begins, until that has been told."""
     memory: FrameMemory | None = None
+    """The first frame's: had at once, so that a lack of it is told before the exposure."""
     skipped: int = 0
     refusal: str = "none came"
     """Why the last frame was not accepted."""
@@ -144,7 +145,6 @@ class FrameTaker:
         self._expect(wait_us)
         self.tick()
         take.memory = self._memories.reserve(request.file_bytes)
-        self._memories.prepare(request.file_bytes, take.left - 1)
 
     def _choose(self, request: FrameRequest, settings: Settings) -> tuple[Way, float]:
         """The way to take, and how long until the next exposure of a sensor that runs so, in us."""

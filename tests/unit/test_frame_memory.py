@@ -124,6 +124,7 @@ def test_a_new_memory_is_there_and_zero() -> None:
     memory = FrameMemory(SIZE)
     facts = os.fstat(memory.descriptor)
     assert facts.st_size == SIZE <= facts.st_blocks * 512
+    assert os.lseek(memory.descriptor, 0, os.SEEK_HOLE) == SIZE  # it has been touched
     assert not any(os.pread(memory.descriptor, SIZE, 0))
     memory.close()
 
@@ -167,39 +168,44 @@ def test_memory_of_another_size_makes_room_before_it_is_missed(memories: FrameMe
     memories.keep(memory)
 
 
+def prepared(memories: FrameMemories) -> list[FrameMemory]:
+    return [each.result() for each in memories._prepared]
+
+
 def test_what_is_prepared_is_reserved(
     memories: FrameMemories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memories.prepare(SIZE, 5)
-    memories.prepare(SIZE, 5)
-    prepared = [inode(each.result()) for each in memories._prepared]
-    assert len(prepared) == PREPARED
-    reserved = [memories.reserve(SIZE) for _ in prepared]
-    assert [inode(memory) for memory in reserved] == prepared
-    for memory in reserved:
+    for frames, ready in ((0, 0), (1, 1), (5, PREPARED), (5, PREPARED)):
+        memories.prepare(SIZE, frames)
+        assert len(prepared(memories)) == ready
+    made = prepared(memories)
+    assert [memories.reserve(SIZE) for _ in made] == made
+    held = [memory.give_out() for memory in made]
+    for memory in made:
         memories.keep(memory)
+    os.close(held.pop())
     memories.prepare(SIZE, 5)
-    assert [inode(each.result()) for each in memories._prepared] == prepared
+    assert len(prepared(memories)) == PREPARED - 1, "what is kept and free needs no other"
+    assert memories.reserve(SIZE) is made[-1]
+    memories.keep(made[-1])
+    os.close(held.pop())
     monkeypatch.setattr(frame_memory, "MOST_BYTES", SIZE)
     memories.prepare(2 * SIZE, 5)
-    assert [each.result().size for each in memories._prepared] == [2 * SIZE]
+    assert [memory.size for memory in prepared(memories)] == [2 * SIZE]
 
 
-def test_memory_that_cannot_be_had_is_told_once_and_then_tried_again(
-    memories: FrameMemories,
-) -> None:
+def test_memory_that_cannot_be_had_is_told_and_tried_again(memories: FrameMemories) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = len(os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE - 1, limits[1]))
     try:
         with pytest.raises(CameraFault, match="not enough memory for a frame of 0 MB"):
             memories.reserve(SIZE)
-        memories.prepare(SIZE, 1)
-        assert memories._prepared[0].exception()
-        assert len(os.listdir("/proc/self/fd")) == before
+        memories.prepare(SIZE, PREPARED)
+        assert all(each.exception() for each in memories._prepared)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     memories.keep(memories.reserve(SIZE))
+    memories.drop()  # the other that was not to be had
 
 
 def test_pacings_lock_holds_nothing(memories: FrameMemories) -> None:
