@@ -1,7 +1,7 @@
 """What a frame costs as frames grow, as cameras are added, and as clients are: where does it bend?
 
-Medians: where a virtual machine has to ask its host for memory, single large frames cost three
-times as much.
+Medians, over passes: where a virtual machine has to ask its host for memory, single large frames
+cost three times as much, and beside a busy neighbour everything costs twice as much for a while.
 
 Sizes: regions of the ov64a40, up to all of its 64 MP, to a local client; indiserver is allowed 1 GB
 in the queue of a client (``-m 1024``), as it cuts one off at 128 MiB. Cameras: one to four of 12.3
@@ -25,19 +25,23 @@ EXPOSURE_S, MS = 0.3, 1000.0
 REGIONS = ((640, 480), (1280, 960), (2048, 1536), (4056, 3040), (5472, 3648), (9248, 6944))
 ROOM = ("-m", "1024")
 CAMERAS, CLIENTS = (1, 2, 4), (1, 4, 16)
+PASSES = 3
+"""Over all sizes, and over all numbers of cameras."""
+WARM_UPS = 3
+"""From the third frame on, memory is used again."""
 FOUR_COST = 4.2
 
 
 def run(rounds: int) -> list[Figure]:
     """Processor time of driver, worker and server by size, cameras and clients."""
-    frames = max(3, rounds // 2)
-    return [*_sizes(frames), *_cameras(frames), *_clients(frames)]
+    frames = max(2, rounds // 5)
+    return [*_sizes(frames), *_cameras(frames), *_clients(PASSES * frames)]
 
 
 def _costs_ms(on_stage: Stage, take: Callable[[], None], frames: int) -> list[float]:
     """Processor time of driver, workers and server for each of some frames."""
     costs = []
-    for number in range(-1, frames):
+    for number in range(-WARM_UPS, frames):
         before = on_stage.family.cpu_s()
         take()
         time.sleep(0.1)
@@ -49,18 +53,20 @@ def _costs_ms(on_stage: Stage, take: Callable[[], None], frames: int) -> list[fl
 
 
 def _sizes(frames: int) -> list[Figure]:
-    figures, megabytes, medians = [], [], []
+    costs: dict[tuple[int, int], list[float]] = {region: [] for region in REGIONS}
     with stage(on_sensors(OURS, "ov64a40"), *ROOM) as on_stage:
         client = on_stage.local
         client.pictures(True)
-        for width, height in REGIONS:
+        for width, height in REGIONS * PASSES:
             client.new("Number", "CCD_FRAME", X=0, Y=0, WIDTH=width, HEIGHT=height)
             client.set_of("CCD_FRAME", "Ok")
-            costs = _costs_ms(on_stage, partial(_take, on_stage), frames)
-            megabytes.append(2 * width * height / 1e6)
-            medians.append(statistics.median(costs))
-            what = f"processor time of a frame of {width * height / 1e6:.1f} MP"
-            figures.append(Figure(what, OURS.name, "ms", tuple(costs)))
+            costs[width, height] += _costs_ms(on_stage, partial(_take, on_stage), frames)
+    figures = [
+        Figure(f"processor time of a frame of {x * y / 1e6:.1f} MP", OURS.name, "ms", (*values,))
+        for (x, y), values in costs.items()
+    ]
+    megabytes = [2 * width * height / 1e6 for width, height in REGIONS]
+    medians = [figure.median for figure in figures]
     slope, intercept = _line(megabytes, medians)
     off = [
         100 * (cost / (intercept + slope * size) - 1)
@@ -90,15 +96,16 @@ def _take(on_stage: Stage) -> None:
 
 
 def _cameras(frames: int) -> list[Figure]:
-    figures, medians = [], []
-    for count in CAMERAS:
+    costs: dict[int, list[float]] = {count: [] for count in CAMERAS}
+    for count in CAMERAS * PASSES:
         with stage(on_sensors(OURS, ",".join(["imx477"] * count))) as on_stage:
             clients = [_of_camera(on_stage, number) for number in range(count)]
-            costs = _costs_ms(on_stage, partial(_take_all, clients), frames)
-            medians.append(statistics.median(costs))
-            what = f"processor time of a frame from each of {count} cameras at once"
-            figures.append(Figure(what, OURS.name, "ms", tuple(costs)))
-    ratio = medians[-1] / medians[0]
+            costs[count] += _costs_ms(on_stage, partial(_take_all, clients), frames)
+    figures = [
+        Figure(f"processor time of a frame from each of {count} cameras", OURS.name, "ms", (*each,))
+        for count, each in costs.items()
+    ]
+    ratio = figures[-1].median / figures[0].median
     what = f"{CAMERAS[-1]} cameras, in the cost of one"
     return [*figures, Figure(what, OURS.name, "", (ratio,), FOUR_COST)]
 
@@ -155,7 +162,12 @@ def _clients(frames: int) -> list[Figure]:
         what = f"{count} client{'s'[: count - 1]} over TCP:"
         figures.append(Figure(f"{what} processor time of a frame", OURS.name, "ms", tuple(costs)))
         figures.append(
-            Figure(f"{what} completed to the last byte at the last", OURS.name, "ms", (*times[1:],))
+            Figure(
+                f"{what} completed to the last byte at the last",
+                OURS.name,
+                "ms",
+                (*times[WARM_UPS:],),
+            )
         )
     line = statistics.linear_regression(CLIENTS, medians)
     each = ", ".join(
