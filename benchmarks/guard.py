@@ -7,7 +7,7 @@ processor time. A busy machine holds up the write as it does the driver: with fo
 never rest on two cores, frames took twice the time, but no more writes than on a quiet machine.
 
 What counts is the best quartile of some rounds. The limit is 1.6 times the usual: a fifth below
-what has doubled, a quarter above the worst of some ten runs. Before it fails, it measures once
+what has doubled, a quarter above the worst of fifteen runs. Before it fails, it measures once
 more and lets the better count.
 """
 
@@ -30,7 +30,7 @@ TCP = "end of exposure to last byte, TCP"
 LOCAL = "end of exposure to message and descriptor, local"
 CPU = "processor time of driver and worker"
 MEMORY = "memory of driver, worker and a frame"
-USUAL = {TCP: 2.4, LOCAL: 0.7, CPU: 1.7, MEMORY: 98.0}
+USUAL = {TCP: 2.4, LOCAL: 0.6, CPU: 1.5, MEMORY: 98.0}
 """What this printed when it was written down: writes of the frame, and MB."""
 TOO_MUCH = 1.6
 ROUNDS, SETTLING = 10, 2
