@@ -3,9 +3,8 @@
 Medians, over passes: where a virtual machine has to ask its host for memory, single large frames
 cost three times as much, and beside a busy neighbour everything costs twice as much for a while.
 
-Sizes: regions of the ov64a40, up to all of its 64 MP, to a local client; indiserver is allowed 1 GB
-in the queue of a client (``-m 1024``), as it cuts one off at 128 MiB. Cameras: one to four of 12.3
-MP in one driver, all exposing at once. Clients: over TCP, each taking the whole picture.
+Sizes: regions of the ov64a40, up to all of its 64 MP, to a local client. Cameras: one to four of
+12.3 MP in one driver, all exposing at once. Clients: over TCP, each taking the whole picture.
 """
 
 from __future__ import annotations
@@ -18,12 +17,11 @@ from functools import partial
 
 from benchmarks.contestants import OURS, on_sensors
 from benchmarks.figures import Figure
-from benchmarks.stage import FRAME_BYTES, Stage, stage
+from benchmarks.stage import FRAME_BYTES, LONG_QUEUE, Stage, stage
 from benchmarks.wire import Client
 
 EXPOSURE_S, MS = 0.3, 1000.0
 REGIONS = ((640, 480), (1280, 960), (2048, 1536), (4056, 3040), (5472, 3648), (9248, 6944))
-ROOM = ("-m", "1024")
 CAMERAS, CLIENTS = (1, 2, 4), (1, 4, 16)
 PASSES = 3
 """Over all sizes, and over all numbers of cameras."""
@@ -54,7 +52,7 @@ def _costs_ms(on_stage: Stage, take: Callable[[], None], frames: int) -> list[fl
 
 def _sizes(frames: int) -> list[Figure]:
     costs: dict[tuple[int, int], list[float]] = {region: [] for region in REGIONS}
-    with stage(on_sensors(OURS, "ov64a40"), *ROOM) as on_stage:
+    with stage(on_sensors(OURS, "ov64a40"), *LONG_QUEUE) as on_stage:
         client = on_stage.local
         client.pictures(True)
         for width, height in REGIONS * PASSES:
@@ -102,7 +100,12 @@ def _cameras(frames: int) -> list[Figure]:
             clients = [_of_camera(on_stage, number) for number in range(count)]
             costs[count] += _costs_ms(on_stage, partial(_take_all, clients), frames)
     figures = [
-        Figure(f"processor time of a frame from each of {count} cameras", OURS.name, "ms", (*each,))
+        Figure(
+            f"processor time of a frame from each of {count} camera{'s'[: count - 1]}",
+            OURS.name,
+            "ms",
+            (*each,),
+        )
         for count, each in costs.items()
     ]
     ratio = figures[-1].median / figures[0].median
@@ -149,7 +152,7 @@ def _read_all(clients: list[Client]) -> list[float]:
 def _clients(frames: int) -> list[Figure]:
     figures, medians = [], []
     for count in CLIENTS:
-        with stage(OURS, *ROOM) as on_stage:
+        with stage(OURS, *LONG_QUEUE) as on_stage:
             clients = [on_stage.tcp_client() for _ in range(count)]
             for client in clients:
                 client.send(f"<getProperties version='1.7' device='{client.device}'/>")

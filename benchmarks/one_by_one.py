@@ -3,7 +3,7 @@
 Measured is what the exposure and the readout do not explain: from the order to the picture at a
 local client, less both (by the sensor's log). Where a sensor's first frames after a start are bad,
 six of its shortest frames are allowed for them. The ov64a40, which starts slowly, is shown without
-a limit. The server may queue 64 MP for a client, with every sensor.
+a limit.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from dataclasses import replace
 
 from benchmarks.contestants import OURS, PEER, on_sensors, peer_is_there
 from benchmarks.figures import Figure
-from benchmarks.growing import ROOM
-from benchmarks.stage import Contestant, Stage, stage
+from benchmarks.stage import LONG_QUEUE, Contestant, Stage, stage
 
 MS = 1000.0
 EXPOSURES_S = (0.1, 1.0, 10.0)
@@ -39,7 +38,7 @@ def run(rounds: int) -> list[Figure]:
 
 
 def _figures(contestant: Contestant, sensor: str, rounds: int) -> list[Figure]:
-    with stage(on_sensors(contestant, sensor), *ROOM) as on_stage:
+    with stage(on_sensors(contestant, sensor), *LONG_QUEUE) as on_stage:
         on_stage.local.pictures(True)
         shortest_ms = min((entry["frame_ns"] for entry in on_stage.log()), default=0) / 1e6
         limit = ALLOWED_MS + (ALLOWED_FRAMES * shortest_ms if sensor in WITH_BAD_FRAMES else 0)

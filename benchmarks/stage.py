@@ -32,6 +32,8 @@ PORTS = itertools.count(7624)
 BIN = Path(sys.executable).parent
 WIDTH, HEIGHT = 4056, 3040
 FRAME_BYTES = WIDTH * HEIGHT * 2
+LONG_QUEUE = ("-m", "1024")
+"""For indiserver: it cuts off a client that is 128 MB behind, which is one frame of 64 MP."""
 _ALMOST_0 = 1e-6
 """indi_simulator_ccd often ends its countdown at 1.19e-08."""
 
