@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.processes import ended
 from tests.system.server import PORTS, SIMULATOR, Server, serving, wait_until_it_listens
 
 PROGRAM = str(Path(sys.executable).parent / "picam")
@@ -50,7 +51,7 @@ class Picam:
 
     def run(self, *words: str) -> tuple[int, str, str]:
         """Runs another subcommand; returns status, output and what it said."""
-        with start(*words, "-H", f"localhost:{self.server.port}") as process:
+        with ended(start(*words, "-H", f"localhost:{self.server.port}")) as process:
             printed, said = process.communicate(timeout=40)
         return process.returncode, printed, said
 
@@ -79,12 +80,8 @@ def await_files(process: subprocess.Popen[str], count: int) -> None:
 
 def finish(process: subprocess.Popen[str]) -> Outcome:
     """Waits for the end of a command."""
-    with process:
-        try:
-            printed, said = process.communicate(timeout=40)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+    with ended(process):
+        printed, said = process.communicate(timeout=40)
     return Outcome(process.returncode, said, [Path(line) for line in printed.splitlines()])
 
 

@@ -10,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from typing import Any
 import pytest
 
 from indi_picam.simulator import faults, frame_log, settings
+
+from ..processes import ended
 
 PICAMERA2 = tuple(int(part) for part in version("picamera2").split("."))
 """Before 0.3.28 it left hiding bad frames to libcamera; 0.5.0 is the libcamera of that time."""
@@ -91,9 +95,10 @@ class Simulation:
         """Switch exactly these faults on."""
         faults.write(str(self.fault_file), {section: values})
 
-    def start(self, script: str) -> subprocess.Popen[str]:
-        """A process that runs a plain script on the stand-in."""
-        return subprocess.Popen(
+    @contextmanager
+    def start(self, script: str) -> Iterator[subprocess.Popen[str]]:
+        """A process that runs a plain script on the stand-in, until the block ends."""
+        process = subprocess.Popen(
             [sys.executable, "-c", script],
             env=self.environment,
             cwd=self.directory,
@@ -101,14 +106,13 @@ class Simulation:
             stderr=subprocess.PIPE,
             text=True,
         )
+        with ended(process):
+            yield process
 
     def python(self, script: str, timeout: float = 40) -> tuple[int, str, str]:
         """Run a plain script on the stand-in: return code, output, errors."""
         with self.start(script) as process:
-            try:
-                output, errors = process.communicate(timeout=timeout)
-            finally:
-                process.kill()
+            output, errors = process.communicate(timeout=timeout)
         return process.returncode, output, errors
 
     def picamera2(self, script: str, timeout: float = 40) -> Any:

@@ -154,18 +154,20 @@ print("through")
 @pytest.mark.parametrize("call", ["start", "stop"])
 def test_a_call_hangs_with_the_interpreter_locked(simulation: Simulation, call: str) -> None:
     with simulation.start(f"""
-import threading, time
+import os, threading, time
+def say(word):  # print() writes a line in two goes, and another thread's may come between
+    os.write(1, word + b"\\n")
 def tick():
     while True:
         time.sleep(0.02)
-        print("tick", flush=True)
+        say(b"tick")
 {RUNNING}{FAULT}
 threading.Thread(target=tick, daemon=True).start()
 time.sleep(0.1)
-print("now", flush=True)
+say(b"now")
 fault(hang="{call}")
 picam2.{call}() if "{call}" == "stop" else picam2.camera.start()
-print("through", flush=True)
+say(b"through")
 """) as process:
         assert process.stdout is not None
         for line in process.stdout:
