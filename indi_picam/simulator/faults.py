@@ -31,25 +31,27 @@ class Faults:
 
     def __init__(self, file: str | None, camera_id: str) -> None:
         self._file, self._camera_id = file, camera_id
-        self._seen: tuple[int, int, int] | None = None
-        self._values: dict[str, str] = {}
+        # Together, as threads look at the same time: picamera2's own, and who calls it.
+        self._read: tuple[tuple[int, int, int] | None, dict[str, str]] = None, {}
 
     def _current(self) -> dict[str, str]:
+        known, values = self._read
         if self._file is None:
-            return self._values
+            return values
         try:
             status = os.stat(self._file)
             seen = (status.st_mtime_ns, status.st_size, status.st_ino)
-            if seen != self._seen:
+            if seen != known:
                 sections = ini(self._file)
-                self._seen = seen
-                self._values = sections.get("faults", {}) | sections.get(self._camera_id, {})
+                values = sections.get("faults", {}) | sections.get(self._camera_id, {})
+                self._read = seen, values
         except FileNotFoundError:
-            self._seen, self._values = None, {}
+            values = {}
+            self._read = None, values
         except ValueError:
             # Caught half written; the next look finds it whole.
-            self._seen = None
-        return self._values
+            self._read = None, values
+        return values
 
     def on(self, name: str) -> bool:
         """Whether a fault that is simply there or not is there."""
