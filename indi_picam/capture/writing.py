@@ -36,6 +36,9 @@ class Listener(Protocol):
     def frame_counted(self, batch: str, number: int) -> None:
         """A frame counts as taken: it is in memory, or safe on disk if the batch is kept there."""
 
+    def frames_pushed_out(self, batch: str) -> None:
+        """Acknowledged frames were deleted to make room on the disk."""
+
     def store_news(self, sentence: str) -> None:
         """Something that the user should know."""
 
@@ -227,6 +230,7 @@ class Writing:
             batch.lines.clear()
         for frame in frames:
             batch.is_off_disk(frame)
+        self._listener.frames_pushed_out(batch.id)
 
     async def open_file(self, batch: Batch, frame: Frame) -> int:
         """A descriptor of a frame's file, checked; raises StoreFault when it is damaged."""

@@ -409,6 +409,11 @@ class Batches:
             self._delivery.add(batch, [number])
         self._show(batch)
 
+    def frames_pushed_out(self, batch: str) -> None:
+        """Tells how many are left, if it is the batch that the progress is of."""
+        if batch == self._status["BATCH"]:
+            self._show(batch)
+
     def store_news(self, sentence: str) -> None:
         """Tells what the store says: room is short, or there is room again."""
         self._device.message(sentence, "WARNING")

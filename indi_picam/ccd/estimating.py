@@ -154,7 +154,8 @@ class Estimating:
         except StoreFault:
             state = State.ALERT  # fits nowhere
         expected = self.expected(plan, count, where)
-        shown |= {"FRAME_BYTES": size, "IN_MEMORY": storage.free_memory() // size}
+        in_memory = min(storage.free_memory() // size, storage.free_descriptors())
+        shown |= {"FRAME_BYTES": size, "IN_MEMORY": in_memory}
         with suppress(OSError):
             if directory is not None:
                 shown["ON_DISK"] = await asyncio.to_thread(storage.free_disk, directory) // size

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from indi_picam.capture.storage import DESCRIPTOR_RESERVE
 from tests.system.client import Client, picture, values
 from tests.system.conftest import DEVICE, Server, StartServer, connect
 from tests.system.test_exposures import expose
@@ -249,6 +252,18 @@ def test_what_cannot_be_used_is_measured_anew(
     client.wait(lambda m: told in m.get("message", ""), 0)
     assert 20 < measured_by_itself(client, 0)["RESTART"] < 1000 * FREE_AT_ONCE_S
     assert json.loads(kept.read_text())["measured"]["frame_bytes"] > 2_000_000
+
+
+def test_no_more_frames_fit_in_memory_than_the_driver_may_hold_open(set_up: SetUp) -> None:
+    stand = set_up("imx477")
+    driver = stand.server.driver_pid()
+    used = len(os.listdir(f"/proc/{driver}/fd"))
+    _, hard = resource.prlimit(driver, resource.RLIMIT_NOFILE)
+    resource.prlimit(driver, resource.RLIMIT_NOFILE, (used + DESCRIPTOR_RESERVE + 9, hard))
+    start = len(stand.client.log)
+    ask(stand.client, "Number", "ESTIMATE_FOR", {"COUNT": 5, "EXPOSURE": 0.1})
+    stand.client.set_of("ESTIMATE", since=start)
+    assert 0 < numbers(stand.client, "ESTIMATE")["IN_MEMORY"] <= 9
 
 
 # -- refused and ended -----------------------------------------------------------------------------

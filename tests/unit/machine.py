@@ -45,6 +45,9 @@ class Machine:
     def frame_counted(self, batch: str, number: int) -> None:
         self.counted.append((batch, number))
 
+    def frames_pushed_out(self, batch: str) -> None:
+        """The files themselves tell."""
+
     def store_news(self, sentence: str) -> None:
         self.news.append(sentence)
 

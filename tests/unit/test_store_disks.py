@@ -194,6 +194,8 @@ class Listener:
     crcs = {{}}
     def frame_counted(self, batch, number):
         os.write(1, f"{{batch}} {{number}} {{self.crcs[batch, number]}}\\n".encode())
+    def frames_pushed_out(self, batch):
+        pass
     def store_news(self, sentence):
         os.write(1, f"news {{sentence}}\\n".encode())
 
