@@ -12,11 +12,19 @@ import pytest
 
 from indi_picam.client.failure import Exit
 from tests.system.conftest import DEVICE, connect
-from tests.system.server import serving
+from tests.system.server import Server, serving
 
 from .conftest import PROGRAM, REFERENCE, Picam, finish
 
 SMALL = "mode=1332x990:10"
+
+
+def await_devices(server: Server, *devices: str) -> None:
+    """Waits until every driver is up: picam decides by what has been defined."""
+    client = server.tcp()
+    client.send("<getProperties version='1.7'/>")
+    for device in devices:
+        client.definition("DRIVER_INFO", device)
 
 
 def run(*words: str) -> tuple[int, str]:
@@ -57,13 +65,14 @@ def test_what_is_wrong_before_a_server_is_asked(
 def test_a_device_that_is_no_camera(
     reference: Picam, words: list[str], status: Exit, sentence: str
 ) -> None:
-    reference.server.tcp()
+    await_devices(reference.server, "CCD Simulator", "Telescope Simulator")
     done = reference(*words, "-c", "shutter=1", "1")
     assert (done.status, sentence in done.said) == (status, True), done.said
 
 
 def test_several_cameras_must_be_told_apart(tmp_path: Path) -> None:
     with serving(tmp_path, "indi_picam_simulator", None, REFERENCE) as server:
+        await_devices(server, DEVICE, "CCD Simulator")
         picam = Picam(server, tmp_path / "frames")
         done = picam("-c", "shutter=0.1", "1")
         assert done.status == Exit.NO_DEVICE
