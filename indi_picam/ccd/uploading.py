@@ -167,23 +167,25 @@ def clean_name(prefix: str) -> str:
     return cleaned.decode(errors="ignore") or "IMAGE"
 
 
-def picture_name(folder: Path, prefix: str, extension: str, now: datetime) -> str:
-    """The next file name as INDI::CCD makes it (indiccd.cpp, getFileIndex).
-
-    ``XXX`` becomes one more than the largest number that stands between the last ``_`` and the last
-    ``.`` of a name with this prefix; ``ISO8601`` the local time with milliseconds.
-    """
+def picture_name(prefix: str, number: int, extension: str, now: datetime) -> str:
+    """A file name: ``XXX`` becomes the number, ``ISO8601`` the local time with milliseconds."""
     stamp = f"{now:%Y-%m-%dT%H-%M-%S}.{now.microsecond // 1000:03d}"
-    name = prefix.replace("ISO8601", stamp)
-    if "XXX" in prefix:
-        plain = prefix.replace("_ISO8601", "").replace("_XXX", "")
-        numbers = [
-            int(entry.rpartition(".")[0].rpartition("_")[2])
-            for entry in os.listdir(folder)
-            if plain in entry and entry.rpartition(".")[0].rpartition("_")[2].isdecimal()
-        ]
-        name = name.replace("XXX", f"{max(numbers, default=0) + 1:03d}")
-    return name + extension
+    return prefix.replace("ISO8601", stamp).replace("XXX", f"{number:03d}") + extension
+
+
+def next_number(folder: Path, prefix: str) -> int:
+    """The number of the next picture as INDI::CCD counts (indiccd.cpp, getFileIndex).
+
+    One more than the largest that stands between the last ``_`` and the last ``.`` of a name with
+    this prefix. Where ``XXX`` is not the prefix's end, after a ``_``, none is found there.
+    """
+    plain = prefix.replace("_ISO8601", "").replace("_XXX", "")
+    ends = (
+        entry.rpartition(".")[0].rpartition("_")[2]
+        for entry in os.listdir(folder)
+        if plain in entry
+    )
+    return 1 + max((int(end) for end in ends if end.isdecimal()), default=0)
 
 
 @dataclass(slots=True)
@@ -228,16 +230,26 @@ def _copy(picture: Picture, target: int) -> None:
 
 def _named(beside: Path, folder: Path, prefix: str, extension: str) -> Path:
     """Gives a written file its name; a numbered one never takes the place of another's."""
+    if "XXX" not in prefix:
+        return beside.replace(folder / picture_name(prefix, 0, extension, datetime.now()))
+    number = next_number(folder, prefix)
     while True:
-        path = folder / picture_name(folder, prefix, extension, datetime.now())
+        path = folder / picture_name(prefix, number, extension, datetime.now())
         try:
-            if "XXX" in prefix:
-                os.link(beside, path)
-                return path
+            _take_free_name(beside, path)
         except FileExistsError:
-            continue  # another camera took the number meanwhile
-        except OSError as fault:
-            if fault.errno not in (errno.EPERM, errno.EOPNOTSUPP):
-                raise  # file systems of USB sticks have no links
+            number += 1  # not found there, or another camera took it meanwhile
+        else:
+            return path
+
+
+def _take_free_name(beside: Path, path: Path) -> None:
+    """Raises FileExistsError, with both files as they were, when the name is taken."""
+    try:
+        os.link(beside, path)
+    except OSError as fault:
+        if fault.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+            raise
+        # File systems of USB sticks have no links.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
         beside.replace(path)
-        return path

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from indi_picam.ccd.uploading import Picture, clean_name, picture_name, write_picture
+from indi_picam.ccd.uploading import (
+    Picture,
+    clean_name,
+    next_number,
+    picture_name,
+    write_picture,
+)
 
 NOW = datetime(2026, 11, 23, 21, 45, 17, 123_456)
 
@@ -27,7 +34,7 @@ NOW = datetime(2026, 11, 23, 21, 45, 17, 123_456)
 def test_names_follow_indi_ccd(tmp_path: Path, prefix: str, there: list[str], name: str) -> None:
     for existing in there:
         (tmp_path / existing).touch()
-    assert picture_name(tmp_path, prefix, ".fits", NOW) == name
+    assert picture_name(prefix, next_number(tmp_path, prefix), ".fits", NOW) == name
 
 
 @pytest.mark.parametrize(
@@ -60,6 +67,35 @@ def test_a_picture_is_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["IMAGE_001.fits", "IMAGE_002.fits", "IMAGE_003.fits"]
     assert sorted(path.name for path in folder.iterdir()) == [path.name for path in paths]
     assert all(path.read_bytes() == content for path in paths)
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("M31XXX", ["M31001.fits", "M31002.fits", "M31003.fits"]),
+        ("XXX", ["001.fits", "002.fits", "003.fits"]),
+        ("M31_XXX_L", ["M31_001_L.fits", "M31_002_L.fits", "M31_003_L.fits"]),
+        ("flat", ["flat.fits"]),
+    ],
+)
+def test_no_picture_with_a_number_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str, names: list[str], links: bool
+) -> None:
+    """INDI's way to count finds no numbers but those at the end; a USB stick has no links."""
+    if not links:
+        monkeypatch.setattr("os.link", _refuse_link)
+    folder = tmp_path / "pictures"
+    for _ in range(3):
+        memory = os.memfd_create("picture")
+        os.write(memory, b"pixels")
+        write_picture(folder, prefix, ".fits", Picture(memory, 6))
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert all(path.read_bytes() == b"pixels" for path in folder.iterdir())
+
+
+def _refuse_link(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
 @pytest.mark.parametrize(
