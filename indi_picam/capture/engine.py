@@ -177,19 +177,15 @@ class Engine:
         """
         self.state = State.MEASURING
         self._exposure = task = asyncio.create_task(self._measure(request, take_up), name="measure")
-        try:
-            await asyncio.wait([task])
-        finally:
-            task.cancel()
-        if task.cancelled():
+        [outcome] = await asyncio.gather(task, return_exceptions=True)
+        # An abort may come between the last frame and here.
+        if self._exposure is not task or self.state is not State.MEASURING:
             raise GaveWay
         self.state = State.IDLE
-        try:
-            task.result()
-        except CameraFault as fault:
-            if fault.retry:
-                self._replace()
-            raise
+        if isinstance(outcome, CameraFault) and outcome.retry:
+            self._replace()
+        if outcome is not None:
+            raise outcome
 
     async def _measure(self, request: FrameRequest, take_up: Callable[[Frame], None]) -> None:
         await self._ready()
@@ -203,14 +199,8 @@ class Engine:
         self.state = State.CHANGING
         self._exposure.cancel()
         await asyncio.wait([self._exposure])
-        await self._stop_camera()
+        await self._camera.abort()
         self.state = State.IDLE
-
-    async def _stop_camera(self) -> None:
-        try:
-            await self._camera.abort()
-        except CameraFault as fault:
-            self._lost(fault)
 
     async def disconnect(self) -> None:
         """Ends what runs, ends the worker and frees the camera; never raises."""
@@ -247,7 +237,7 @@ class Engine:
 
     async def _give_up(self, plan: ExposurePlan, listener: Listener[Any], sentence: str) -> None:
         self.state = State.CHANGING
-        await self._stop_camera()
+        await self._camera.abort()
         self.state = State.IDLE
         listener.exposure_failed(plan, sentence)
 

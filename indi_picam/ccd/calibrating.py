@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from indi_picam import clock, fits
@@ -148,7 +149,7 @@ class Calibrating:
         """What is not measured by itself again."""
         self._announced: Subject | None = None
         """What was last told to be measured by itself."""
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[tuple[State, str]] | None = None
         self._in_full = False
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -234,8 +235,7 @@ class Calibrating:
             raise Refused("A picture is being taken: wait for its end, or abort it first.")
         plan = self._whole_frames()
         await self.stop()
-        self._engine.held = self._in_full = True
-        self._task = asyncio.create_task(self._measure(plan, full=True), name="calibration")
+        self._begin(plan, full=True)
         return Answer(State.BUSY, message="The camera is measured with some short frames.")
 
     def _whole_frames(self) -> ExposurePlan:
@@ -245,38 +245,51 @@ class Calibrating:
         plan = self._exchange.plan(exposures_us(self._mode)[0] / 1e6)
         return replace(plan, request=request_of_whole_frames(plan.request, plan.mode))
 
-    async def _measure(self, plan: ExposurePlan, *, full: bool) -> None:
+    def _begin(self, plan: ExposurePlan, *, full: bool) -> None:
+        if full:
+            self._engine.held = self._in_full = True
+        self._task = asyncio.create_task(self._measure(plan, full=full), name="calibration")
+        # Told by the task itself, it would not be when the task is cancelled before it runs.
+        self._task.add_done_callback(partial(self._ended, full=full))
+
+    async def _measure(self, plan: ExposurePlan, *, full: bool) -> tuple[State, str]:
+        """How it ended, with a sentence; raises GaveWay."""
         measuring = Measuring(self._engine, plan, self._exchange.cards, full=full)
         subject, directory = self._subject_of(plan.request), self._exchange.directory()
-        state, sentence = State.IDLE, "Measuring was ended before it was finished."
         try:
             known = await measuring.camera()
             known = await measuring.files(known, directory)
             if full and measuring.file is not None:
                 rate = await self._delivery_bytes_s(measuring.file)
                 known = replace(known, delivery_bytes_s=rate)
+        except (CameraFault, OSError, ValueError) as fault:
             self._settled.add((subject, directory))
-            self._take_over(subject, known)
-            state, sentence = State.OK, known.words
+            return State.ALERT, f"The camera could not be measured: {fault}"
+        finally:
+            measuring.close()
+        self._settled.add((subject, directory))
+        self._take_over(subject, known)
+        try:
             await asyncio.to_thread(
                 calibration.save, calibration.state_directory(), subject, self._versions, known
             )
         except CalibrationFault as fault:
             self._device.message(str(fault), "WARNING")
-        except (CameraFault, OSError, ValueError) as fault:
-            self._settled.add((subject, directory))
-            state, sentence = State.ALERT, f"The camera could not be measured: {fault}"
-        except (GaveWay, asyncio.CancelledError):
-            pass
-        finally:
-            measuring.close()
-            if full:
-                self._engine.held = self._in_full = False
-            self._task = None
-            if full or state is not State.IDLE:
-                off = {"MEASURE": False, "ABORT": False}
-                self._device.set(self._switch, off, state=state, message=sentence)
-            self._wait_for_rest()
+        return State.OK, known.words
+
+    def _ended(self, task: asyncio.Task[tuple[State, str]], *, full: bool) -> None:
+        """Lets the camera go, and tells how measuring ended."""
+        if full:
+            self._engine.held = self._in_full = False
+        self._task = None
+        self._wait_for_rest()
+        state, sentence = State.IDLE, "Measuring was ended before it was finished."
+        if not task.cancelled():
+            with suppress(GaveWay):
+                state, sentence = task.result()
+        if full or state is not State.IDLE:
+            off = {"MEASURE": False, "ABORT": False}
+            self._device.set(self._switch, off, state=state, message=sentence)
 
     async def _delivery_bytes_s(self, file: fits.FitsFile) -> float | None:
         """From handing a frame to the server until it and its clients have let it go."""
@@ -337,7 +350,7 @@ class Calibrating:
                 f"Mode {plan.mode.mode.name} was not measured yet: some short frames are taken "
                 "while the camera rests. They give way to whatever is asked."
             )
-        self._task = asyncio.create_task(self._measure(plan, full=False), name="calibration")
+        self._begin(plan, full=False)
 
     # -- what is known and shown -------------------------------------------------------------------
 

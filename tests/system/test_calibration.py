@@ -293,6 +293,31 @@ def test_nothing_else_is_taken_while_a_client_has_the_camera_measured(set_up: Se
     client.set_of("CCD_EXPOSURE", "Ok", since=start)
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        ("CALIBRATE", "ABORT"),
+        ("CCD_ABORT_EXPOSURE", "ABORT"),
+    ],
+)
+def test_measuring_that_is_ended_before_it_begins_lets_the_camera_go(
+    set_up: SetUp, end: tuple[str, str]
+) -> None:
+    client = set_up("imx477").client
+    requests = [("CALIBRATE", "MEASURE"), end]
+    start = len(client.log)
+    client.send(  # in one write: the driver reads both before it does anything
+        "".join(
+            f"<newSwitchVector device='{DEVICE}' name='{name}'>"
+            f"<oneSwitch name='{element}'>On</oneSwitch></newSwitchVector>"
+            for name, element in requests
+        )
+    )
+    client.set_of("CALIBRATE", "Idle", since=start)
+    start = expose(client, 0.1)
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+
+
 def test_the_camera_is_not_measured_while_it_takes_pictures(set_up: SetUp) -> None:
     client = set_up("imx477").client
     start = expose(client, 5)
