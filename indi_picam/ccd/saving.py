@@ -4,7 +4,7 @@
     the driver starts             the settings in AT_START are taken over without a word
     CONFIG_LOAD, CONFIG_DEFAULT   every saved setting that can be set now, as if a client had asked
     CONFIG_SAVE                   all settings in SAVED_ORDER that are defined
-    one of AT_ONCE is changed     that setting
+    one of AT_ONCE is changed     that setting; the first time all that are defined
 
 Clients send CONFIG_LOAD right after CONNECT. The file's form and place are INDI's own
 (:mod:`indi_picam.indi.config`).
@@ -76,6 +76,8 @@ AT_START = (
     "LOGGING_LEVEL",
     "LOG_OUTPUT",
     "ACTIVE_DEVICES",
+    "CCD_CAPTURE_FORMAT",
+    "CCD_TRANSFER_FORMAT",
     "CCD_FAST_TOGGLE",
     "BATCH_DIRECTORY",
 )
@@ -122,12 +124,12 @@ class Saving:
     def _changed(self, changed: Property) -> None:
         """A client changed a setting: some are saved at once."""
         if changed.name in AT_ONCE and not self._loading:
-            _DISK.submit(self._save_one, changed.vector)
+            _DISK.submit(self._save_one, changed.name, self._saved())
 
-    def _save_one(self, vector: AnyVector) -> None:
+    def _save_one(self, name: str, vectors: list[AnyVector]) -> None:
         """In a thread."""
         try:
-            config.save_one(self._path, self._device.name, vector)
+            config.save_one(self._path, self._device.name, name, vectors)
         except config.ConfigFault as fault:
             note(str(fault))
 
@@ -135,24 +137,26 @@ class Saving:
         return [self._device[name].vector for name in SAVED_ORDER if self._device.shows(name)]
 
     async def _process(self, asked: Mapping[str, bool]) -> Answer:
-        actions: dict[str, tuple[Callable[[], Awaitable[None]], str]] = {
-            "CONFIG_LOAD": (self._load, "Device configuration applied."),
-            "CONFIG_DEFAULT": (self._load_default, "Default device configuration applied."),
-            "CONFIG_SAVE": (self._save, "Device configuration saved."),
-            "CONFIG_PURGE": (self._purge, "Device configuration deleted."),
+        actions: dict[str, tuple[str, Callable[[], Awaitable[None]], str]] = {
+            "CONFIG_LOAD": ("Loading", self._load, "applied"),
+            "CONFIG_DEFAULT": ("Loading default", self._load_default, "applied"),
+            "CONFIG_SAVE": ("Saving", self._save, "saved"),
+            "CONFIG_PURGE": ("Deleting", self._purge, "deleted"),
         }
         off = dict.fromkeys(asked, False)
-        for name, (action, done) in actions.items():
+        for name, (doing, action, done) in actions.items():
             if asked[name]:
+                self._device.message(f"{doing} device configuration...")
                 try:
                     await action()
                 except config.ConfigFault as fault:
                     return Answer(State.ALERT, off, str(fault))
-                return Answer(State.OK, off, done)
+                return Answer(State.OK, off, f"Device configuration {done}.")
         return Answer(values=off)
 
     async def _load(self) -> None:
         await self._apply(self._path)
+        await self._keep_default()
 
     async def _load_default(self) -> None:
         await self._apply(config.default_path(self._path))
@@ -167,6 +171,19 @@ class Saving:
 
     async def _save(self) -> None:
         await self._on_disk(config.save, self._path, self._device.name, self._saved())
+        await self._keep_default()
+
+    async def _keep_default(self) -> None:
+        """Keeps the settings after the first load or save as the default ones, as INDI::CCD does.
+
+        Those of a camera that is not connected are not all there are.
+        """
+        if self._device.shows("CCD_EXPOSURE"):
+            vectors = self._saved()
+            try:
+                await self._on_disk(config.keep_default, self._path, self._device.name, vectors)
+            except config.ConfigFault as fault:
+                note(str(fault))
 
     async def _purge(self) -> None:
         await self._on_disk(config.purge, self._path)

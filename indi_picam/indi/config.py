@@ -1,9 +1,9 @@
 """Saved settings in INDI's own form: ``<INDIDriver>`` around one ``new*Vector`` per property.
 
-The file is ``$INDICONFIG``, else ``~/.indi/<device>_config.xml``; beside it, once, a copy
-``.default``. Loading gives the requests that the device then handles as if a client had sent them.
-Plain functions that read and write files: call them off the loop's thread. Every fault is a
-ConfigFault with a sentence; a file is never half written.
+The file is ``$INDICONFIG``, else ``~/.indi/<device>_config.xml``; beside it, written once, are
+the ``.default`` ones. Loading gives the requests that the device then handles as if a client had
+sent them. Plain functions that read and write files: call them off the loop's thread. Every fault
+is a ConfigFault with a sentence; a file is never half written.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ def default_path(path: Path) -> Path:
 
 def load(path: Path, device: str) -> list[New]:
     """The saved settings of this device, in order; ConfigFault for none or a damaged file."""
-    settings = [setting for setting in _read(path) if setting.device == device]
-    _keep_default(path)
-    return settings
+    return [setting for setting in _read(path) if setting.device == device]
 
 
 def save(path: Path, device: str, vectors: Iterable[AnyVector]) -> None:
@@ -60,24 +58,36 @@ def save(path: Path, device: str, vectors: Iterable[AnyVector]) -> None:
         # Nothing there, or nothing worth keeping: what is written now is whole.
         others = []
     _write(path, [*others, *(_setting(device, vector) for vector in vectors)])
-    _keep_default(path)
 
 
-def save_one(path: Path, device: str, vector: AnyVector) -> None:
-    """Save one property beside what is saved already; ConfigFault when that cannot be written."""
+def keep_default(path: Path, device: str, vectors: Iterable[AnyVector]) -> None:
+    """Save these as the default ones, unless this device has some; ConfigFault."""
+    default = default_path(path)
+    with contextlib.suppress(ConfigFault):  # nothing there, or nothing worth keeping
+        if load(default, device):
+            return
+    save(default, device, vectors)
+
+
+def save_one(path: Path, device: str, name: str, vectors: Iterable[AnyVector]) -> None:
+    """Save the one of these that has this name, or all when it is not saved yet; ConfigFault.
+
+    INDI::CCD does so (defaultdevice.cpp, saveConfig). What is saved beside them stays.
+    """
     try:
         saved = _read(path)
     except ConfigFault:
         saved = []  # nothing there, or nothing worth keeping
-    fresh = _setting(device, vector)
-    places = [i for i, old in enumerate(saved) if (old.device, old.name) == (device, vector.name)]
-    if not places:
-        saved.append(fresh)
-    elif saved[places[0]] == fresh:
+    fresh = {vector.name: _setting(device, vector) for vector in vectors}
+    places = [i for i, old in enumerate(saved) if (old.device, old.name) == (device, name)]
+    if places and saved[places[0]] == fresh[name]:
         return
+    if places:
+        saved[places[0]] = fresh[name]
+        _write(path, saved)
     else:
-        saved[places[0]] = fresh
-    _write(path, saved)
+        others = (old for old in saved if old.device != device or old.name not in fresh)
+        _write(path, [*fresh.values(), *others])
 
 
 def purge(path: Path) -> None:
@@ -126,13 +136,6 @@ def _write(path: Path, settings: Iterable[New]) -> None:
         files.replace(path, content)
     except OSError as fault:
         raise ConfigFault(f"{path} cannot be written: {fault.strerror}.") from None
-
-
-def _keep_default(path: Path) -> None:
-    """Keep the first settings ever seen as the default ones; failing, only CONFIG_DEFAULT fails."""
-    if not default_path(path).exists():
-        with contextlib.suppress(OSError):
-            files.replace(default_path(path), path.read_bytes())
 
 
 def _refuse_if_of_root(path: Path) -> None:

@@ -144,6 +144,45 @@ def test_saved_settings_come_back_with_a_new_driver(start_server: StartServer) -
     assert (header["NAXIS1"], header["NAXIS2"], header["GAINASKD"]) == (150, 100, 3.0)
 
 
+def test_the_default_settings_are_all_that_held_at_first(
+    start_server: StartServer, own_home: Path
+) -> None:
+    server = start_server()
+    client = server.tcp()
+    connect(client)
+
+    def ask(kind: str, name: str, asked: dict[str, object]) -> int:
+        position = len(client.log)
+        client.new(kind, DEVICE, name, asked)
+        client.set_of(name, "Ok", since=position)
+        return position
+
+    ask("Text", "ACTIVE_DEVICES", {"ACTIVE_TELESCOPE": "Some Mount"})  # saved by itself
+    ask("Switch", "CONFIG_PROCESS", {"CONFIG_LOAD": "On"})
+    ask("Number", "CCD_GAIN", {"GAIN": 7})
+    ask("Switch", "CONFIG_PROCESS", {"CONFIG_SAVE": "On"})
+    position = ask("Switch", "CONFIG_PROCESS", {"CONFIG_DEFAULT": "On"})
+    assert values(client.set_of("CCD_GAIN", "Ok", since=position)) == {"GAIN": "1"}
+    saved = [path.name for path in (own_home / ".indi").iterdir() if path.is_file()]
+    assert sorted(saved) == [f"{DEVICE}_config.xml", f"{DEVICE}_config.xml.default"]
+
+
+@pytest.mark.parametrize(("chosen", "bits"), [("INDI_MONO", "8"), ("INDI_RAW", "16")])
+def test_the_format_last_chosen_holds_from_the_start(
+    start_server: StartServer, chosen: str, bits: str
+) -> None:
+    server = start_server()
+    client = server.tcp()
+    connect(client)
+    client.new("Switch", DEVICE, "CCD_CAPTURE_FORMAT", {chosen: "On"})
+    client.set_of("CCD_CAPTURE_FORMAT", "Ok")
+    server.stop()
+    client = start_server().tcp()
+    connect(client)
+    assert values(client.definition("CCD_CAPTURE_FORMAT"))[chosen] == "On"
+    assert values(client.definition("CCD_INFO"))["CCD_BITSPERPIXEL"] == bits
+
+
 def test_indidev_names_the_device(start_server: StartServer) -> None:
     client = start_server(environment={"INDIDEV": "My Finder"}).tcp()
     client.send("<getProperties version='1.7'/>")

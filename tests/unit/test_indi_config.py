@@ -100,37 +100,43 @@ def test_saving_keeps_what_other_devices_saved(tmp_path: Path) -> None:
     assert [setting.name for setting in config.load(path, "Other")] == ["ACTIVE_DEVICES"]
 
 
-def test_the_first_settings_are_kept_as_default(tmp_path: Path) -> None:
+def test_the_first_default_settings_of_each_device_stay(tmp_path: Path) -> None:
     path = tmp_path / "Cam_config.xml"
+    default = config.default_path(path)
+    config.keep_default(path, "Cam", [GAIN])
+    config.keep_default(path, "Cam", [GAIN.with_values({"GAIN": 9.0})])
+    config.keep_default(path, "Other", [MODE])
+    assert config.load(default, "Cam") == [NEWS[1]]
+    assert [setting.name for setting in config.load(default, "Other")] == ["MODE"]
     config.save(path, "Cam", [GAIN])
-    config.save(path, "Cam", [GAIN.with_values({"GAIN": 9.0})])
-    assert config.load(path, "Cam")[0].values == {"GAIN": "9"}
-    assert config.load(config.default_path(path), "Cam")[0].values == {"GAIN": "0.1"}
     config.purge(path)
     assert not path.exists()
-    assert config.default_path(path).exists()
+    assert config.load(default, "Cam") == [NEWS[1]]
 
 
 def test_one_property_is_saved_beside_the_others(tmp_path: Path) -> None:
     path = tmp_path / "Cam_config.xml"
-    other = GAIN.with_values({"GAIN": 2.5})
-    changed = New("Cam", "CCD_GAIN", Kind.NUMBER, {"GAIN": "2.5"})
-    config.save_one(path, "Cam", other)
-    assert config.load(path, "Cam") == [changed]
     config.save(path, "Cam", [MODE, GAIN, PATH])
-    config.save_one(path, "Cam", other)
+    config.save_one(path, "Cam", "CCD_GAIN", [MODE, GAIN.with_values({"GAIN": 2.5})])
+    changed = New("Cam", "CCD_GAIN", Kind.NUMBER, {"GAIN": "2.5"})
     assert config.load(path, "Cam") == [NEWS[0], changed, NEWS[2]]
-    missing = NumberVector("CCD_OFFSET", "o", "g", (Number("OFFSET", "o"),))
-    config.save_one(path, "Cam", missing)
-    offset = New("Cam", "CCD_OFFSET", Kind.NUMBER, {"OFFSET": "0"})
-    assert config.load(path, "Cam") == [NEWS[0], changed, NEWS[2], offset]
+
+
+def test_one_property_that_was_not_saved_has_all_saved(tmp_path: Path) -> None:
+    path = tmp_path / "Cam_config.xml"
+    offset = NumberVector("CCD_OFFSET", "o", "g", (Number("OFFSET", "o"),))
+    config.save_one(path, "Cam", "MODE", [MODE, PATH])
+    assert config.load(path, "Cam") == [NEWS[0], NEWS[2]]
+    config.save_one(path, "Cam", "CCD_GAIN", [offset, GAIN])
+    zero = New("Cam", "CCD_OFFSET", Kind.NUMBER, {"OFFSET": "0"})
+    assert config.load(path, "Cam") == [zero, NEWS[1], NEWS[0], NEWS[2]]
 
 
 def test_an_unchanged_property_costs_no_write(tmp_path: Path) -> None:
     path = tmp_path / "Cam_config.xml"
     config.save(path, "Cam", [GAIN])
     before = path.stat()
-    config.save_one(path, "Cam", GAIN)
+    config.save_one(path, "Cam", "CCD_GAIN", [GAIN])
     assert path.stat().st_ino == before.st_ino
 
 
@@ -153,7 +159,6 @@ def test_a_damaged_file_is_refused_and_can_be_saved_anew(tmp_path: Path, content
     path.write_bytes(content)
     with pytest.raises(ConfigFault, match=r"Cam_config.xml is damaged; save the settings anew"):
         config.load(path, "Cam")
-    assert not config.default_path(path).exists()
     config.save(path, "Cam", [GAIN])
     assert config.load(path, "Cam") == [NEWS[1]]
 
@@ -189,10 +194,7 @@ def test_a_failed_write_leaves_the_old_file(
     with pytest.raises(ConfigFault, match=r"cannot be written: No space left on device\.$"):
         config.save(path, "Cam", vectors)
     assert config.load(path, "Cam") == [NEWS[1]]
-    assert sorted(entry.name for entry in tmp_path.glob("Cam*")) == [
-        "Cam_config.xml",
-        "Cam_config.xml.default",
-    ]
+    assert [entry.name for entry in tmp_path.glob("Cam*")] == ["Cam_config.xml"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can own a file as root")
