@@ -77,9 +77,14 @@ def frame_path(folder: Path, number: int) -> Path:
 
 
 def create(folder: Path, asked: Mapping[str, Any]) -> None:
-    """Makes the directory of a new batch, with the first line of its manifest."""
-    folder.mkdir(mode=0o755)
-    append(folder, [_head(folder.name, asked)])
+    """Makes the directory of a new batch, with the first line of its manifest.
+
+    After an OSError it may be called again: it goes on where it failed.
+    """
+    folder.mkdir(mode=0o755, exist_ok=True)
+    manifest = folder / NAME
+    if not manifest.exists() or not manifest.stat().st_size:
+        append(folder, [_head(folder.name, asked)])
     _sync(folder)
     _sync(folder.parent)
 

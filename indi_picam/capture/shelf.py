@@ -278,6 +278,14 @@ class Shelf(dict[str, Batch]):
         """What the running batches will still need of the memory."""
         return sum(batch.frames_to_come * batch.frame_bytes for batch in self.values())
 
+    def acknowledged_bytes(self) -> dict[Path, int]:
+        """What may be pushed out of the disk, by the directory of its batch."""
+        return {
+            batch.folder: sum(frame.size for frame in batch.acknowledged_on_disk())
+            for batch in self.values()
+            if batch.folder is not None
+        }
+
     def disk_bytes(self) -> int:
         """What all batches take on disk."""
         return sum(batch.disk_bytes for batch in self.values())

@@ -156,6 +156,14 @@ def free_disk(directory: Path) -> int:
     return max(0, disk.f_bavail * disk.f_frsize - reserve)
 
 
+def share_a_disk(one: Path, other: Path) -> bool:
+    """Whether two directories lie in one file system; False when one is not there."""
+    try:
+        return os.stat(one).st_dev == os.stat(other).st_dev
+    except OSError:
+        return False
+
+
 def default_directory() -> Path:
     """Where batches are kept unless told otherwise: ``~/.local/share/indi_picam``."""
     return user_directory("XDG_DATA_HOME", ".local/share") / "indi_picam"

@@ -143,16 +143,21 @@ class Store:
         free_disk = 0
         if self.directory is not None:
             try:
-                free_disk = await asyncio.to_thread(self._free_disk, self.directory)
+                free_disk = await asyncio.to_thread(
+                    self._room_on_disk, self.directory, self._shelf.acknowledged_bytes()
+                )
             except OSError as fault:
                 raise storage.write_fault(self.directory, fault) from None
-            free_disk += sum(
-                frame.size for b in self._shelf.values() for frame in b.acknowledged_on_disk()
-            )
         elif wish is Wish.DISK:
             raise self._directory_fault
         return storage.plan_storage(
             count, frame_bytes, self._free_memory(), self._free_descriptors(), free_disk, wish
+        )
+
+    def _room_on_disk(self, directory: Path, acknowledged: Mapping[Path, int]) -> int:
+        """In a thread: what is free, and what can be pushed out of the same disk."""
+        return self._free_disk(directory) + sum(
+            size for folder, size in acknowledged.items() if storage.share_a_disk(folder, directory)
         )
 
     # -- batches ---------------------------------------------------------------------------------
@@ -263,10 +268,16 @@ class Store:
         frame = batch.frames.get(number)
         if frame is None or not frame.there:
             raise StoreFault(f"Frame {number} of batch {id} is not in the store.")
-        frame.delivering = True
         if frame.memory is not None:
-            descriptor = hold(frame.memory)
+            try:
+                descriptor = hold(frame.memory)
+            except OSError as fault:
+                raise StoreFault(
+                    f"Frame {number} of batch {id} cannot be opened ({fault.strerror})."
+                ) from None
+            frame.delivering = True
         else:
+            frame.delivering = True
             descriptor = await self._writing.open_file(batch, frame)
         return OpenFrame(descriptor, number, frame.size, frame.facts)
 

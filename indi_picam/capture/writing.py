@@ -7,7 +7,8 @@
     delete acknowledged frames, oldest first              the keep limit is passed, the disk is full
 
 A disk that fails is tried again every second, or when something changed; frames wait in memory
-meanwhile. Called by the store alone, whose books it keeps.
+meanwhile, and what belongs on another disk is done. Called by the store alone, whose books it
+keeps.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -68,8 +69,10 @@ class Writing:
         self.keep_bytes = keep_bytes
         self.directory: Path | None = None
         """Where new batches go, if that is possible at present."""
+        self._failing: dict[Path, OSError] = {}
+        """The directories that failed since all were last tried."""
         self.trouble = ""
-        """The sentence about a disk that fails now."""
+        """The sentence about disks that fail now."""
 
     def wake(self) -> None:
         """Has it look for work."""
@@ -94,8 +97,7 @@ class Writing:
         """Makes the directory of a batch, with its manifest; raises OSError."""
         assert self.directory is not None  # noqa: S101 - asked before
         folder = self.directory / batch.id
-        with suppress(FileExistsError):  # a try before this one came so far
-            await asyncio.to_thread(manifest.create, folder, batch.asked)
+        await asyncio.to_thread(manifest.create, folder, batch.asked)
         batch.folder = folder
         batch.note_all()
 
@@ -115,17 +117,16 @@ class Writing:
     async def _work_off(self) -> None:
         while True:
             self._news.clear()
-            try:
-                if not await self._step():
-                    self._plan_another_look()
-                    return
-            except OSError as fault:
-                self._tell_trouble(fault)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_RETRY_S):
-                        await self._news.wait()
-            else:
-                self.trouble = ""
+            self._failing = {}
+            while await self._step():
+                pass
+            self._tell_trouble()
+            if not self._failing:
+                self._plan_another_look()
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY_S):
+                    await self._news.wait()
 
     def _plan_another_look(self) -> None:
         """Others may take the memory in which frames wait."""
@@ -136,26 +137,35 @@ class Writing:
             loop = asyncio.get_running_loop()
             self._look_again = loop.call_later(_LOOK_AGAIN_S, self.wake)
 
-    def _tell_trouble(self, fault: OSError) -> None:
-        where = self.directory or Path("the store")
-        sentence = f"{storage.write_fault(where, fault)} Frames wait in memory: make room there."
-        if sentence != self.trouble:
-            self.trouble = sentence
-            self._listener.store_news(sentence)
+    def _tell_trouble(self) -> None:
+        faults = (str(storage.write_fault(where, why)) for where, why in self._failing.items())
+        sentence = " ".join(faults)
+        if sentence and sentence != self.trouble:
+            self._listener.store_news(f"{sentence} Frames wait in memory: make room there.")
+        self.trouble = sentence
 
     async def _step(self) -> bool:
-        """Does the most urgent piece of disk work; False if there is none. Raises OSError."""
+        """Does the most urgent piece of disk work that can be; False if there is none."""
         async with self._disk:
             if (frame := self._next_to_write()) is not None:
-                await self._write(self._shelf.in_memory[frame], frame)
-                return True
-            for batch in self._shelf.values():
-                if batch.lines and batch.folder is not None:
-                    lines = list(batch.lines)
-                    await asyncio.to_thread(manifest.append, batch.folder, lines)
-                    del batch.lines[: len(lines)]
-                    return True
+                batch = self._shelf.in_memory[frame]
+                return await self._tried(batch, self._write(batch, frame))
+            if (noted := self._next_to_note()) is not None:
+                return await self._tried(noted, self._append(noted))
             return await self._push_out(self._beyond_limit())
+
+    async def _tried(self, batch: Batch, work: Awaitable[None]) -> bool:
+        """Always True; a directory that fails is left alone for a while."""
+        try:
+            await work
+        except OSError as fault:
+            if (directory := self._directory_of(batch)) is not None:
+                self._failing[directory] = fault
+        return True
+
+    def _directory_of(self, batch: Batch) -> Path | None:
+        """Where a batch is kept, or would be now; None if nowhere."""
+        return batch.folder.parent if batch.folder is not None else self.directory
 
     def _next_to_write(self) -> Frame | None:
         """The oldest frame that belongs on disk, or has to go there as memory is short."""
@@ -165,10 +175,27 @@ class Writing:
         if not due:
             return None
         for frame, batch in self._shelf.in_memory.items():
-            possible = batch.folder is not None or self.directory is not None
-            if possible and (batch.where is Where.DISK or (short and not frame.delivering)):
+            if self._directory_of(batch) in (None, *self._failing):
+                continue
+            if batch.where is Where.DISK or (short and not frame.delivering):
                 return frame
         return None
+
+    def _next_to_note(self) -> Batch | None:
+        for batch in self._shelf.values():
+            if (
+                batch.folder is not None
+                and batch.lines
+                and batch.folder.parent not in self._failing
+            ):
+                return batch
+        return None
+
+    async def _append(self, batch: Batch) -> None:
+        assert batch.folder is not None  # noqa: S101 - asked before
+        lines = list(batch.lines)
+        await asyncio.to_thread(manifest.append, batch.folder, lines)
+        del batch.lines[: len(lines)]
 
     async def _write(self, batch: Batch, frame: Frame) -> None:
         if batch.folder is None:
@@ -178,7 +205,7 @@ class Writing:
             )
         assert batch.folder is not None  # noqa: S101 - just made
         if await asyncio.to_thread(self._free_disk, batch.folder) < frame.size:
-            if not await self._push_out(frame.size):
+            if not await self._push_out(frame.size, batch.folder):
                 raise OSError(errno.ENOSPC, "No space left on device")
             return
         if frame.memory is None:
@@ -196,21 +223,20 @@ class Writing:
     def _beyond_limit(self) -> int:
         return max(0, self._shelf.disk_bytes() - self.keep_bytes)
 
-    async def _push_out(self, size: int) -> bool:
-        """Deletes acknowledged frames of one batch, oldest first, up to a size; False if none."""
+    async def _push_out(self, size: int, disk_of: Path | None = None) -> bool:
+        """Deletes acknowledged frames of one batch, oldest first, up to a size; False if none.
+
+        Of all disks, or of that on which a directory lies.
+        """
         if not size:
             self._over_limit = False
             return False
         for batch in self._shelf.in_order():
-            frames = []
-            for frame in batch.acknowledged_on_disk():
-                if size <= 0:
-                    break
-                size -= frame.size
-                frames.append(frame)
-            if frames and batch.folder is not None:
-                await self._delete(batch, batch.folder, frames)
-                return True
+            folder, frames = batch.folder, _oldest(batch.acknowledged_on_disk(), size)
+            if not frames or folder is None or folder.parent in self._failing:
+                continue
+            if disk_of is None or await asyncio.to_thread(storage.share_a_disk, disk_of, folder):
+                return await self._tried(batch, self._delete(batch, folder, frames))
         if not self._over_limit and self._beyond_limit():
             self._over_limit = True
             self._listener.store_news(
@@ -221,7 +247,7 @@ class Writing:
 
     async def _delete(self, batch: Batch, folder: Path, frames: list[Frame]) -> None:
         numbers = [frame.number for frame in frames]
-        left = any(frame.there for frame in batch.frames.values() if frame not in frames)
+        left = batch.in_memory + batch.on_disk > len(frames)
         if left or batch.running or batch.ended is None:
             await asyncio.to_thread(manifest.delete_frames, folder, numbers)
         else:
@@ -249,6 +275,17 @@ class Writing:
                 f"Frame {frame.number} of batch {batch.id} cannot be read "
                 f"({fault.strerror or fault}): its file is {path}."
             ) from None
+
+
+def _oldest(frames: list[Frame], size: int) -> list[Frame]:
+    """The first of some frames that have so many bytes together, or all."""
+    some: list[Frame] = []
+    for frame in frames:
+        if size <= 0:
+            break
+        size -= frame.size
+        some.append(frame)
+    return some
 
 
 def _write_frame(

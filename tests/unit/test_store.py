@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from pathlib import Path
@@ -193,6 +194,28 @@ def test_when_memory_runs_short_the_oldest_not_being_delivered_goes_to_disk(
             assert [await m.read(batch, n) for n in view.waiting] == [
                 content(n) for n in range(1, 11)
             ]
+
+    run(scene)
+
+
+def test_a_frame_that_could_not_be_opened_does_not_count_as_being_delivered(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_many(memory: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def scene() -> None:
+        async with machine(place) as m:
+            batch = await m.begin(1, Where.MEMORY)
+            m.put(batch, 1)
+            with monkeypatch.context() as patch:
+                patch.setattr("indi_picam.capture.store.hold", too_many)
+                with pytest.raises(StoreFault, match="cannot be opened .Too many open files"):
+                    await m.store.open(batch, 1)
+            m.memory = 0
+            m.store.keep_bytes = PLENTY  # it looks around
+            await m.store.settled()
+            assert m.store.tally(batch).on_disk == 1
 
     run(scene)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import subprocess
@@ -176,6 +177,88 @@ def test_a_disk_that_fills_up_while_a_frame_is_written_loses_nothing(place: Path
                 ]
 
         run(scene)
+
+
+def test_a_disk_that_fails_holds_up_nothing_on_another(place: Path) -> None:
+    with small_disk(place / "stick", "size=1m") as stick, small_disk(place / "card", "size=1m"):
+
+        async def scene() -> None:
+            async with machine(stick) as m:
+                batch = await m.begin(2, Where.DISK)
+                m.put(batch, 1)
+                await m.store.settled()
+                await asyncio.to_thread(
+                    subprocess.run, ["mount", "-o", "remount,ro", str(stick)], check=True
+                )
+                m.put(batch, 2)
+                m.store.acknowledge(batch, [1])
+                while not m.news:
+                    await asyncio.sleep(0.01)
+                await m.store.use(place / "card")
+                other = await m.begin(2, Where.DISK)
+                m.put(other, 1, 2)
+                while m.counted[-1] != (other, 2):
+                    await asyncio.sleep(0.01)
+                assert m.news == [
+                    f"Nothing can be written in {stick}, its disk is read-only. "
+                    "Frames wait in memory: make room there."
+                ]
+                assert await m.read(batch, 2) == content(2)
+                subprocess.run(["mount", "-o", "remount,rw", str(stick)], check=True)
+                await m.store.settled()
+                assert (batch, 2) in m.counted
+
+        run(scene)
+
+
+def test_what_lies_on_another_disk_makes_no_room_on_a_full_one(place: Path) -> None:
+    with small_disk(place / "stick", "size=1m") as stick, small_disk(place / "card", "size=1m"):
+
+        async def scene() -> None:
+            async with machine(stick) as m:
+                kept = await m.begin(2, Where.DISK)
+                m.put(kept, 1, 2)
+                m.store.end(kept, "complete")
+                m.store.acknowledge(kept, [1, 2])
+                await m.store.settled()
+                m.disk = SIZE - 1
+                assert (await m.store.plan(2, SIZE, Wish.DISK)).where is Where.DISK
+                await m.store.use(place / "card")
+                with pytest.raises(StoreFault, match="Take at most 0 frames"):
+                    await m.store.plan(1, SIZE, Wish.DISK)
+                m.put(await m.begin(1, Where.DISK), 1)
+                while not m.news:
+                    await asyncio.sleep(0.01)
+                assert "its disk is full" in m.news[0]
+                assert len(list((stick / kept).glob("*.fits"))) == 2
+                m.disk = SIZE
+                await m.store.settled()
+
+        run(scene)
+
+
+def test_a_batch_whose_first_line_could_not_be_written_is_begun_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        async with machine(place, memory=0) as m:
+            batch = await m.begin(1, Where.MEMORY)
+            append = manifest.append
+            monkeypatch.setattr(manifest, "append", _full)
+            m.put(batch, 1)
+            while not m.news:
+                await asyncio.sleep(0.01)
+            monkeypatch.setattr(manifest, "append", append)
+            await m.store.settled()
+        record, sentences = manifest.read(place / batch)
+        assert record is not None
+        assert (record.asked["exposure_us"], list(record.frames), sentences) == (1000, [1], [])
+
+    run(scene)
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 # -- kill -9 ---------------------------------------------------------------------------------------
