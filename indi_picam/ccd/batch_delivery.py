@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from indi_picam.capture.engine import DeliveryFault
@@ -37,21 +37,23 @@ class BatchDelivery:
         self._sending = sending
         self._image = image
         self._on_sent = on_sent
-        self._due: deque[tuple[str, int]] = deque()
+        self._due: OrderedDict[tuple[str, int], None] = OrderedDict()
+        """Batches and numbers, in the order in which they are sent."""
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def add(self, batch: str, numbers: Iterable[int]) -> None:
         """Sends these frames after those that are due; one due already keeps its place."""
-        known = set(self._due)
-        self._due.extend((batch, n) for n in numbers if (batch, n) not in known)
+        for number in numbers:
+            self._due.setdefault((batch, number))
         self._more.set()
         if self._task is None:
             self._task = asyncio.create_task(self._send_all(), name="batch delivery")
 
     def drop(self, batch: str) -> None:
         """Sends no more of a batch for now."""
-        self._due = deque(due for due in self._due if due[0] != batch)
+        for due in [due for due in self._due if due[0] == batch]:
+            del self._due[due]
 
     def close(self) -> None:
         """Sends no more at all."""
@@ -65,7 +67,7 @@ class BatchDelivery:
             while not self._due:
                 self._more.clear()
                 await self._more.wait()
-            batch, number = self._due.popleft()
+            (batch, number), _ = self._due.popitem(last=False)
             try:
                 await self._send(batch, number)
             except Exception as fault:

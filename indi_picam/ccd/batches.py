@@ -23,121 +23,16 @@ from indi_picam.capture.calibration import Estimate
 from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan
 from indi_picam.capture.storage import StoragePlan, StoreFault, Where, Wish, default_directory
-from indi_picam.capture.store import KEEP_BYTES, Store
+from indi_picam.capture.store import Store
+from indi_picam.ccd import batch_properties
 from indi_picam.ccd.batch_delivery import BatchDelivery
+from indi_picam.ccd.batch_properties import numbers_of, words_of
 from indi_picam.ccd.batch_run import BatchOrder, BatchRun
 from indi_picam.ccd.sending import FrameExchange, Sending
 from indi_picam.ccd.uploading import clean_name
 from indi_picam.indi.device import Answer, Device
-from indi_picam.indi.vectors import (
-    Blob,
-    BlobVector,
-    Number,
-    NumberVector,
-    Refused,
-    Rule,
-    State,
-    Switch,
-    SwitchVector,
-    Text,
-    TextVector,
-)
+from indi_picam.indi.vectors import Refused, State
 
-BATCH = "Batch"
-LONGEST_BATCH = 100_000
-START = NumberVector(
-    "BATCH_START",
-    "Take a batch",
-    BATCH,
-    (
-        Number("COUNT", "Frames", 10, 1, LONGEST_BATCH, 1, "%.f"),
-        Number("EXPOSURE", "Exposure of each (s)", 1, 0, 3600, 1, "%.3f"),
-    ),
-)
-CONTROL = SwitchVector(
-    "BATCH_CONTROL",
-    "Running batch",
-    BATCH,
-    (Switch("PAUSE", "Pause"), Switch("RESUME", "Go on"), Switch("ABORT", "Abort")),
-    rule=Rule.AT_MOST_ONE,
-)
-STORAGE = SwitchVector(
-    "BATCH_STORAGE",
-    "Keep frames",
-    BATCH,
-    (
-        Switch("AUTO", "Where they fit", True),
-        Switch("MEMORY", "In memory"),
-        Switch("DISK", "On disk"),
-    ),
-)
-DELIVERY = SwitchVector(
-    "BATCH_DELIVERY",
-    "Send frames",
-    BATCH,
-    (Switch("LIVE", "As they come", True), Switch("AFTER", "After the last")),
-)
-RATE = NumberVector(
-    "BATCH_RATE",
-    "Sending rate",
-    BATCH,
-    (Number("RATE", "MB/s (0: no limit)", 0, 0, 10_000, 1, "%.1f"),),
-)
-KEEP = NumberVector(
-    "BATCH_KEEP",
-    "Keep received frames",
-    BATCH,
-    (Number("SIZE", "On disk up to (GB)", KEEP_BYTES / 1e9, 0, 100_000, 1, "%.1f"),),
-)
-DIRECTORY = TextVector(
-    "BATCH_DIRECTORY", "Directory of batches", BATCH, (Text("DIRECTORY", "Directory"),)
-)
-ACKNOWLEDGE = TextVector(
-    "BATCH_ACKNOWLEDGE",
-    "Received",
-    BATCH,
-    (Text("BATCH", "Batch"), Text("FRAMES", "Frames (1-5,8)")),
-)
-REDELIVER = TextVector(
-    "BATCH_REDELIVER",
-    "Send again",
-    BATCH,
-    (Text("BATCH", "Batch"), Text("FRAMES", "Frames (empty: all)")),
-)
-CONTINUE = TextVector("BATCH_CONTINUE", "Take what is missing", BATCH, (Text("BATCH", "Batch"),))
-DISCARD = TextVector("BATCH_DISCARD", "Discard", BATCH, (Text("BATCH", "Batch"),))
-PROGRESS = NumberVector(
-    "BATCH_PROGRESS",
-    "Progress",
-    BATCH,
-    (
-        Number("ASKED", "Asked for", 0, 0, LONGEST_BATCH, 0, "%.f"),
-        Number("TAKEN", "Taken", 0, 0, LONGEST_BATCH, 0, "%.f"),
-        Number("IN_MEMORY", "In memory", 0, 0, LONGEST_BATCH, 0, "%.f"),
-        Number("ON_DISK", "On disk", 0, 0, LONGEST_BATCH, 0, "%.f"),
-        Number("DELIVERED", "Delivered", 0, 0, LONGEST_BATCH, 0, "%.f"),
-        Number("ACKNOWLEDGED", "Acknowledged", 0, 0, LONGEST_BATCH, 0, "%.f"),
-        Number("MADE_UP", "Made up for", 0, 0, LONGEST_BATCH, 0, "%.f"),
-        Number("TIME_LEFT", "Time left (s)", 0, 0, 1e9, 0, "%.0f"),
-        Number("DUTY_CYCLE", "Duty cycle (%)", 0, 0, 100, 0, "%.1f"),
-    ),
-    perm="ro",
-)
-STATUS = TextVector(
-    "BATCH_STATUS",
-    "Status",
-    BATCH,
-    (Text("BATCH", "Batch"), Text("WORDS", "What is going on", "No batch is being taken.")),
-    perm="ro",
-)
-STORED = TextVector(
-    "BATCH_LIST",
-    "In the store",
-    BATCH,
-    (Text("BATCHES", "id taken/asked delivered acknowledged"),),
-    perm="ro",
-)
-IMAGE = BlobVector("BATCH1", "Frame of a batch", BATCH, (Blob("BATCH1", "Frame"),), perm="ro")
 ENDS = {"complete": State.OK, "aborted": State.IDLE, "failed": State.ALERT}
 """The state of BATCH_START when a batch is over."""
 
@@ -178,24 +73,24 @@ class Batches:
         self._store = Store(self)
         self._run: BatchRun | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._start = device.add(START, self._begin_batch)
-        device.add(CONTROL, self._control)
-        self._storage = device.add(STORAGE)
-        self._delivery_mode = device.add(DELIVERY)
-        device.add(RATE.with_values({"RATE": exchange.rate_mb_s}), self._set_rate)
-        device.add(KEEP, self._set_keep)
+        self._start = device.add(batch_properties.START, self._begin_batch)
+        device.add(batch_properties.CONTROL, self._control)
+        self._storage = device.add(batch_properties.STORAGE)
+        self._delivery_mode = device.add(batch_properties.DELIVERY)
+        device.add(batch_properties.RATE.with_values({"RATE": exchange.rate_mb_s}), self._set_rate)
+        device.add(batch_properties.KEEP, self._set_keep)
         folder = default_directory() / clean_name(device.name)
         self._directory = device.add(
-            DIRECTORY.with_values({"DIRECTORY": str(folder)}), self._set_directory
+            batch_properties.DIRECTORY.with_values({"DIRECTORY": str(folder)}), self._set_directory
         )
-        device.add(ACKNOWLEDGE, self._acknowledge)
-        device.add(REDELIVER, self._redeliver)
-        device.add(CONTINUE, self._continue)
-        device.add(DISCARD, self._discard)
-        self._progress = device.add(PROGRESS)
-        self._status = device.add(STATUS)
-        self._stored = device.add(STORED)
-        image = device.add(IMAGE)
+        device.add(batch_properties.ACKNOWLEDGE, self._acknowledge)
+        device.add(batch_properties.REDELIVER, self._redeliver)
+        device.add(batch_properties.CONTINUE, self._continue)
+        device.add(batch_properties.DISCARD, self._discard)
+        self._progress = device.add(batch_properties.PROGRESS)
+        self._status = device.add(batch_properties.STATUS)
+        self._stored = device.add(batch_properties.STORED)
+        image = device.add(batch_properties.IMAGE)
         self._delivery = BatchDelivery(device, self._store, sending, image, self._show)
 
     @property
@@ -340,7 +235,8 @@ class Batches:
         due = sorted(there & set(numbers))
         self._delivery.add(batch, due)
         message = f"{len(due)} frames of batch {batch} are sent again."
-        return Answer(values=asked, message=message, then=lambda: self._show(batch))
+        sent = {"BATCH": batch, "FRAMES": words_of(due)}
+        return Answer(values=sent, message=message, then=lambda: self._show(batch))
 
     async def _discard(self, asked: Mapping[str, str]) -> Answer:
         batch = asked["BATCH"]
@@ -397,9 +293,9 @@ class Batches:
             words += " They stay in the store: ask for them with Send again."
         elif self._delivery_mode["AFTER"]:
             self._delivery.add(batch.id, batch.waiting)
-        self._device.set(self._start, state=ENDS[how], message=run.fault)
         self._tell(words)
         self._show(batch.id)
+        self._device.set(self._start, state=ENDS[how], message=run.fault)
 
     # -- the store's listener ----------------------------------------------------------------------
 
@@ -421,12 +317,16 @@ class Batches:
     # -- what is shown -----------------------------------------------------------------------------
 
     def _show(self, id: str) -> None:
-        """Tells the progress of a batch."""
+        """Tells the progress of a batch; while one is taken, of that alone."""
         try:
             batch = self._store.tally(id)
         except StoreFault:
             return
         run = self._run if self._run is not None and self._run.order.id == id else None
+        if run is None:
+            self._show_stored()
+            if self._run is not None:
+                return
         shown: dict[str, float] = {
             "ASKED": batch.count,
             "TAKEN": batch.taken,
@@ -438,8 +338,6 @@ class Batches:
         if run is not None:
             shown["MADE_UP"] = run.made_up
             shown["DUTY_CYCLE"] = 100 * run.duty_cycle
-        if self._run is None:
-            self._show_stored()
         shown["TIME_LEFT"] = run.time_left_s if run else 0
         self._device.set(self._progress, shown, state=State.BUSY if run else State.OK)
 
@@ -455,17 +353,3 @@ class Batches:
             for b in self._store.tallies
         )
         self._device.set(self._stored, {"BATCHES": "; ".join(lines)}, state=State.OK)
-
-
-def numbers_of(text: str, count: int) -> list[int]:
-    """The numbers in ``1-5,8``, each from 1 to ``count``; raises Refused with a sentence."""
-    numbers: list[int] = []
-    for part in text.replace(" ", "").split(","):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()):
-            raise Refused(f"Frames {text[:40]!r} are refused: write them as 1-5,8.")
-        begin, end = int(first), int(last or first)
-        if not 1 <= begin <= end <= count:
-            raise Refused(f"Frames {part[:40]} are refused: the batch has 1 to {count}.")
-        numbers += range(begin, end + 1)
-    return numbers

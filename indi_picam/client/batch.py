@@ -6,14 +6,13 @@
     Idle, Alert                  what was taken and is not here is asked for; then the end is told
     connection or driver gone    found again, what is missing asked for, and taken if need be
 
-A frame is acknowledged when it is safely on the disk here, never before; so the driver's books tell
-what is still to come. Frames are told apart by the id and the number in their header. Knows
-nothing of files or the screen; called by ``capture``.
+A frame is acknowledged when it is safely on the disk here, never before; so the driver's list of
+batches tells what is still to come. Frames are told apart by the id and the number in their header.
+Knows nothing of files or the screen; called by ``capture``.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from indi_picam.client.device import Device
 from indi_picam.client.failure import Exit, Failure
 from indi_picam.client.files import batch_frame
 from indi_picam.client.heard import Blob
+from indi_picam.client.stored import StoredBatch, stored_batches
 
 NEEDED = ("BATCH_START", "BATCH_STATUS", "BATCH_PROGRESS", "BATCH_LIST", "BATCH_REDELIVER")
 BEGIN_LIMIT_S = 60.0
@@ -30,9 +30,6 @@ SILENCE_S = 60.0
 nothing for so long beyond an exposure is asked whether it is there."""
 MOST_REQUESTS = 3
 """In vain, one after the other."""
-
-_COUNT = re.compile(r"(\d+) frames of batch")
-"""In the driver's answer to BATCH_REDELIVER: how many it sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +81,8 @@ class Batch:
         self._fault: Failure | None = None
         self._frames = ""
         """Those that are wanted; empty: all."""
-        self._due: int | None = None
-        """How many of those are still to come."""
+        self._due: set[int] | None = None
+        """Those of them that the driver sends and that did not come yet."""
         self._requests = 0
         self._news: tuple[int, ...] = ()
         self._news_at = time.monotonic()
@@ -96,6 +93,8 @@ class Batch:
         """How far it is."""
         names = ("TAKEN", "ON_DISK", "TIME_LEFT")
         taken, on_disk, left_s = (self._device.number("BATCH_PROGRESS", name) for name in names)
+        if not self._running and (stored := self._stored) is not None:
+            taken = stored.taken
         taken = max(taken, len(self.here))
         left_s = max(0.0, left_s - (time.monotonic() - self._news_at))
         return BatchProgress(self._count, int(taken), len(self.here), int(on_disk), left_s)
@@ -191,13 +190,17 @@ class Batch:
     @property
     def _is_over(self) -> bool:
         if self._due is not None:
-            return self._due <= 0
+            return not self._due
         if self._count and len(self.here) >= self._count:
             return True
-        get = self._device.number
-        return not self._running and (
-            get("BATCH_PROGRESS", "ACKNOWLEDGED") >= get("BATCH_PROGRESS", "TAKEN")
-        )
+        if self._running or (stored := self._stored) is None:
+            return False
+        return stored.acknowledged >= stored.taken
+
+    @property
+    def _stored(self) -> StoredBatch | None:
+        """What the driver's list of batches says of it: while it is taken, what was before."""
+        return next((b for b in stored_batches(self._device) if b.id == self.id), None)
 
     def _step(self) -> None:
         device, connection = self._device, self._device.connection
@@ -233,7 +236,7 @@ class Batch:
             return
         number = known[1]
         if self._due is not None:
-            self._due -= 1
+            self._due.discard(number)
         if number not in self.here:
             self._keep(blob, number, self.progress)
             self.here.add(number)
@@ -282,18 +285,21 @@ class Batch:
     def _ask_for_the_rest(self) -> None:
         """Has all frames sent that are there and not here."""
         self._acknowledge(self.here)
-        before = self._device.connection.heard
-        self._device.change("BATCH_REDELIVER", {"BATCH": self.id, "FRAMES": self._frames})
+        device, before = self._device, self._device.connection.heard
+        device.change("BATCH_REDELIVER", {"BATCH": self.id, "FRAMES": self._frames})
+        if self._frames:
+            self._due = set(numbers(device.text("BATCH_REDELIVER", "FRAMES")))
 
         def told() -> bool | None:
-            progress = self._device.get("BATCH_PROGRESS")
-            return True if progress is not None and progress.number > before else None
+            known = device.get("BATCH_PROGRESS" if self._running else "BATCH_LIST")
+            return True if known is not None and known.number > before else None
 
-        self._device.connection.wait_for(told, 5)
-        if self._frames:
-            counts = [_COUNT.match(sentence) for sentence in self._device.sentences(before)]
-            self._due = next((int(count[1]) for count in counts if count), 0)
-        self._count = int(self._device.number("BATCH_PROGRESS", "ASKED"))
+        device.connection.wait_for(told, 5)
+        stored = self._stored
+        if stored is not None and not self._running:
+            self._count = stored.asked
+        else:
+            self._count = int(device.number("BATCH_PROGRESS", "ASKED"))
 
     def _acknowledge(self, numbers: Collection[int]) -> None:
         if numbers:
@@ -336,6 +342,15 @@ class Batch:
         device.connection.wait_for(lambda: self._runs_there or None, BEGIN_LIMIT_S)
         device.say(f"Taking the {progress.asked - progress.taken} missing frames.")
         self._running = True
+
+
+def numbers(text: str) -> list[int]:
+    """1, 2, 3, 4, 5 and 8 for ``1-5,8``."""
+    found: list[int] = []
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
 
 
 def ranges(numbers: Collection[int]) -> str:

@@ -241,6 +241,27 @@ def test_a_camera_that_takes_another_batch(picam: Picam) -> None:
     assert "busy with a batch of another client" in done.said
 
 
+def test_what_others_do_with_another_batch_does_not_end_the_fetching(picam: Picam) -> None:
+    client = picam.server.tcp()
+    connect(client, blobs=False)
+    client.new("Switch", DEVICE, "PICAM_MODE", {"1332x990_10": "On"})
+    batches = []
+    for _ in range(2):
+        position = len(client.log)
+        client.new("Number", DEVICE, "BATCH_START", {"COUNT": 4, "EXPOSURE": 0.1})
+        client.set_of("BATCH_START", "Ok", since=position)
+        batches.append(values(client.set_of("BATCH_STATUS", since=position))["BATCH"])
+    process = picam.start("--rate", "2", "--resume", batches[0])
+    await_files(process, 1)
+    position = len(client.log)
+    client.new("Text", DEVICE, "BATCH_ACKNOWLEDGE", {"BATCH": batches[1], "FRAMES": "1-4"})
+    client.set_of("BATCH_ACKNOWLEDGE", "Ok", since=position)
+    done = finish(process)
+    assert done.status == 0, done.said
+    assert_each_once(picam.directory, 4)
+    assert fits.getheader(picam.directory / picam.names()[0])["BATCHID"] == batches[0]
+
+
 def test_a_batch_that_fits_nowhere(picam: Picam) -> None:
     done = picam("-c", "shutter=0.1,mode=4056x3040:12", "9000")
     assert done.status in (Exit.CAMERA, Exit.NOT_SAVED)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from indi_picam.ccd.batch_properties import numbers_of, words_of
 from indi_picam.client import arguments, files
-from indi_picam.client.batch import ranges
+from indi_picam.client.batch import numbers, ranges
 from indi_picam.client.heard import Server
 from indi_picam.client.stop import Requests, Stop
 
@@ -28,7 +29,7 @@ def save(directory: Path, batch: str, number: int, at: int | None = None) -> str
 
 
 @pytest.mark.parametrize(
-    ("numbers", "words"),
+    ("several", "words"),
     [
         ([1], "1"),
         ([1, 2], "1-2"),
@@ -37,8 +38,11 @@ def save(directory: Path, batch: str, number: int, at: int | None = None) -> str
         ([], ""),
     ],
 )
-def test_numbers_as_a_list_of_ranges(numbers: Iterable[int], words: str) -> None:
-    assert ranges(list(numbers)) == words
+def test_numbers_as_a_list_of_ranges(several: Iterable[int], words: str) -> None:
+    assert ranges(list(several)) == words_of(several) == words
+    assert numbers(words) == sorted(several)
+    if words:
+        assert numbers_of(words, 8) == sorted(several)
 
 
 def test_frames_of_a_batch_are_found_again(tmp_path: Path) -> None:
