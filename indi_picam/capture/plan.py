@@ -21,6 +21,9 @@ from indi_picam.camera.modes import (
     Roi,
 )
 
+_LONGEST_S = 1e9
+"""Beyond what any sensor can; larger numbers cannot be told in microseconds."""
+
 
 class FrameType(StrEnum):
     """What a frame is taken for; the values are the words FITS files use (INDI::CCD, FRAME)."""
@@ -97,11 +100,11 @@ def plan_exposure(
     the frame does not lie inside the mode.
     """
     mode = settings.mode
-    exposure_us = round(exposure_s * 1e6)
+    exposure_us = round(max(-_LONGEST_S, min(exposure_s, _LONGEST_S)) * 1e6)
     if settings.frame_type is FrameType.BIAS:
         exposure_us = mode.exposure_min_us
     elif not mode.exposure_min_us <= exposure_us <= mode.exposure_max_us:
-        raise ValueError(_out_of_limits(exposure_us, mode, camera))
+        raise ValueError(_out_of_limits(exposure_s, mode, camera))
     if settings.bin_x != settings.bin_y:
         raise ValueError(
             f"Binning {settings.bin_x} x {settings.bin_y} cannot be taken: "
@@ -124,17 +127,17 @@ def plan_exposure(
     return ExposurePlan(request, mode, settings.frame_type)
 
 
-def _out_of_limits(exposure_us: int, mode: ModeFacts, camera: CameraFacts) -> str:
+def _out_of_limits(exposure_s: float, mode: ModeFacts, camera: CameraFacts) -> str:
     limits = (
-        f"An exposure of {exposure_us / 1e6:g} s cannot be taken: mode {mode.mode.name} allows "
+        f"An exposure of {exposure_s:g} s cannot be taken: mode {mode.mode.name} allows "
         f"{mode.exposure_min_us / 1e6:g} to {mode.exposure_max_us / 1e6:g} s."
     )
-    if exposure_us < mode.exposure_min_us:
+    if exposure_s * 1e6 < mode.exposure_min_us:
         return limits
     longest_us, longest = max(
         zip(camera.exposure_max_us, camera.modes, strict=True), key=lambda pair: pair[0]
     )
-    if longest_us < exposure_us:
+    if longest_us < exposure_s * 1e6:
         return f"{limits} No mode of this camera allows it."
     return f"{limits} Mode {longest.name} allows up to {longest_us / 1e6:g} s."
 

@@ -293,9 +293,10 @@ class Batches:
             words += " They stay in the store: ask for them with Send again."
         elif self._delivery_mode["AFTER"]:
             self._delivery.add(batch.id, batch.waiting)
-        self._tell(words)
-        self._show(batch.id)
         self._device.set(self._start, state=ENDS[how], message=run.fault)
+        self._show(batch.id)
+        # Last: all that is told of its end is known to who knows this.
+        self._tell(words)
 
     # -- the store's listener ----------------------------------------------------------------------
 

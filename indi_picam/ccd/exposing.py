@@ -135,7 +135,12 @@ class Exposing:
         self._device.set(self._fast_count, state=State.IDLE)
 
     async def _expose(self, asked: Mapping[str, float]) -> Answer:
-        plan = self._exchange.plan(asked["CCD_EXPOSURE_VALUE"])
+        try:
+            plan = self._exchange.plan(asked["CCD_EXPOSURE_VALUE"])
+        except Refused as refusal:
+            # The one that runs goes on: clients take an Alert for its end.
+            busy = self._exposure.state is State.BUSY
+            raise Refused(str(refusal), State.BUSY if busy else refusal.state) from None
         if self._fast["INDI_ENABLED"]:
             plan = plan.repeated(max(1, round(self._fast_count["FRAMES"])))
         self._stop_countdown()

@@ -1,9 +1,9 @@
 """A batch as `picam` follows it: started or taken up, each frame kept once, fetched to the last.
 
-    the driver's BATCH_START     what is done here
+    BATCH_STATUS, BATCH_START    what is done here
     Busy                         frames are kept and acknowledged as they come
-    Ok                           the last frames are waited for
-    Idle, Alert                  what was taken and is not here is asked for; then the end is told
+    Ok, Ok                       the last frames are waited for
+    Ok, Idle or Alert            what was taken and is not here is asked for; then the end is told
     connection or driver gone    found again, what is missing asked for, and taken if need be
 
 A frame is acknowledged when it is safely on the disk here, never before; so the driver's list of
@@ -226,9 +226,10 @@ class Batch:
 
     @property
     def _runs_there(self) -> bool:
-        start = self._device.get("BATCH_START")
+        # BATCH_START is in Alert when another batch was asked for and refused.
+        status = self._device.get("BATCH_STATUS")
         is_ours = self._device.text("BATCH_STATUS", "BATCH") == self.id
-        return start is not None and start.state == "Busy" and is_ours
+        return status is not None and status.state == "Busy" and is_ours
 
     def _take(self, blob: Blob) -> None:
         known = batch_frame(blob.data)

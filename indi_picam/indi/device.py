@@ -189,9 +189,11 @@ class Device:
         state: State | None = None,
         limits: Mapping[str, Limits] | None = None,
         message: str | None = None,
+        level: Level | None = None,
     ) -> None:
         """Change values, state or limits, and tell the clients when the property is defined.
 
+        The message is an error when the state is Alert, unless a level says otherwise.
         ValueError, with nothing changed or sent, for an element it has not or a number that is not
         finite.
         """
@@ -204,7 +206,8 @@ class Device:
             vector = replace(vector, state=state)
         changed.vector = vector
         if message is not None:
-            message = self._told("ERROR" if vector.state is State.ALERT else "INFO", message)
+            by_state: Level = "ERROR" if vector.state is State.ALERT else "INFO"
+            message = self._told(level or by_state, message)
         if changed.defined:
             self._send(
                 Set(
@@ -351,13 +354,17 @@ class Device:
             values = requested(
                 known.vector, request.kind, request.values, check_limits=known.check_limits
             )
+        except Refused as refusal:
+            self._refuse_nonsense(known, str(refusal))
+            return
+        try:
             answer = Answer(values={})
             if values is not None:
                 answer = (known.handler and await known.handler(values)) or Answer()
             shown = values if answer.values is None else answer.values
             self.set(known, shown, state=answer.state, message=answer.message)
         except Refused as refusal:
-            self.set(known, state=refusal.state, message=str(refusal))
+            self.set(known, state=refusal.state, message=str(refusal), level="ERROR")
             return
         except Exception as fault:
             note(f"{self.name}: {known.name} failed.\n{traceback.format_exc()}")
@@ -375,9 +382,14 @@ class Device:
             note(f"{self.name}: what follows {known.name} failed.\n{traceback.format_exc()}")
             self.message(f"What follows {known.name} failed inside the driver: {fault!r}.", "ERROR")
 
+    def _refuse_nonsense(self, known: Property, sentence: str) -> None:
+        """What was begun before goes on, so its Busy stays."""
+        state = State.BUSY if known.vector.state is State.BUSY else State.ALERT
+        self.set(known, state=state, message=sentence, level="ERROR")
+
     def _answer_malformed(self, known: Property | None, broken: Malformed) -> None:
         if broken.request and known is not None and known.defined:
-            self.set(known, state=State.ALERT, message=broken.sentence)
+            self._refuse_nonsense(known, broken.sentence)
         else:
             self.message(f"Ignored what cannot be read: {broken.sentence}", "WARNING")
 

@@ -30,6 +30,8 @@ REFUSED = [
         "-1",
         "0",
         "1e99",
+        "-1e308",
+        "1e308",
         "1e999",
         "1,5",
         "1:2:3:4",
@@ -112,6 +114,21 @@ def test_nonsense_is_answered_with_a_sentence_and_changes_nothing(client: Client
         assert sentence.startswith("[ERROR] "), (xml[:200], sentence)
         assert values(answer) == before[named(xml)], xml[:200]
     assert state_of_everything(client) == before
+
+
+def test_nonsense_does_not_end_the_exposure_that_runs(client: Client) -> None:
+    start = len(client.log)
+    client.send(f"<enableBLOB device='{DEVICE}'>Also</enableBLOB>")
+    client.new("Number", DEVICE, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 3})
+    client.set_of("CCD_EXPOSURE", "Busy", since=start)
+    for text in ("abc", "-1", "1e308", "9999"):
+        position = len(client.log)
+        client.send(vector("Number", EXPOSURE[0], (EXPOSURE[1], text)))
+        client.wait(lambda m: "[ERROR]" in (m.get("message") or ""), since=position)
+    client.set_of("CCD1", since=start)
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    states = [m.get("state") for m in client.log[start:] if m.get("name") == "CCD_EXPOSURE"]
+    assert set(states) == {"Busy", "Ok"}
 
 
 def test_empty_requests_are_answered_with_the_truth(client: Client) -> None:

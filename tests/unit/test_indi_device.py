@@ -114,7 +114,7 @@ ANSWERS: list[tuple[Handler | None, New, Set]] = [
     (None, gain(G="4"), set_gain(4, 2, State.OK)),
     (takes, gain(H="3"), set_gain(1, 3, State.OK)),
     (corrects, gain(G="4.4", H="9"), set_gain(4, 2, State.BUSY, "[INFO] Rounded.")),
-    (refuses, gain(G="4"), set_gain(1, 2, State.BUSY, "[INFO] Not while an exposure runs.")),
+    (refuses, gain(G="4"), set_gain(1, 2, State.BUSY, "[ERROR] Not while an exposure runs.")),
     (
         takes,
         gain(G="17"),
