@@ -175,7 +175,8 @@ class RemoteCamera:
         take, self._take = self._take, None
         if take is not None:
             take.arrived.put_nowait(None)
-        if self.alive:
+        # A worker that is being opened or set up takes nothing, and could not answer in time.
+        if self.alive and not self._answers.keys() & {Opened, Configured}:
             try:
                 await self._ask(Abort(), Stopped, ABORT_S)
             except CameraFault as fault:
@@ -312,6 +313,9 @@ class RemoteCamera:
         """The worker lives, and will be heard of again within this time."""
         loop = asyncio.get_running_loop()
         self._silent_until = loop.time() + within_s
+        if self._watch is not None and self._watch.when() > self._silent_until:
+            self._watch.cancel()
+            self._watch = None
         if self._watch is None:
             self._watch = loop.call_at(self._silent_until, self._check, self._silent_until)
 

@@ -40,10 +40,14 @@ class Compressor:
     async def compress(self, memory: int) -> tuple[int, int]:
         """A new memory with the compressed file, and its size; raises CompressionFault."""
         async with self._turn:
-            if self._socket is None:
-                self._start()
+            try:
+                if self._socket is None:
+                    self._start()
+                duplicate = os.dup(memory)
+            except OSError as fault:  # no process, or no descriptor, can be had
+                raise CompressionFault(f"The picture is not compressed: {fault}.") from None
             loop = asyncio.get_running_loop()
-            exchanging = loop.run_in_executor(None, _exchange, self._socket, os.dup(memory))
+            exchanging = loop.run_in_executor(None, _exchange, self._socket, duplicate)
             self._exchanging = exchanging
             try:
                 return await asyncio.wait_for(asyncio.shield(exchanging), _LIMIT_S)
@@ -93,7 +97,7 @@ def _exchange(process: socket.socket | None, memory: int) -> tuple[int, int]:
     finally:
         os.close(memory)
     if not descriptors:
-        raise ValueError(answer.decode() or "the process ended")
+        raise ValueError(answer.decode().removeprefix("done") or "no compressed file came back")
     return descriptors[0], os.fstat(descriptors[0]).st_size
 
 

@@ -20,7 +20,7 @@ import asyncio
 import dataclasses
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 
@@ -121,20 +121,37 @@ class Engine:
     async def connect(self, mode_name: str | None) -> tuple[CameraFacts, ModeFacts, FrameFacts]:
         """Opens the camera and proves it with one short frame.
 
-        In the named mode if the camera has it, else in the biggest and deepest. Raises CameraFault
-        with a sentence; the camera is closed again then.
+        In the named mode if the camera has it, else in the biggest and deepest, or if that cannot
+        be set up in the next that can. Raises CameraFault with a sentence; the camera is closed
+        again then.
         """
         try:
             camera = await self._camera.open()
-            named = (mode for mode in camera.modes if mode.name == mode_name)
-            self._mode = next(named, camera.modes[0])
-            mode = await self._camera.configure(self._mode, self._orientation)
+            named = tuple(mode for mode in camera.modes if mode.name == mode_name)
+            mode = await self._first_that_can_be_set_up(dict.fromkeys((*named, *camera.modes)))
+            self._mode = mode.mode
             proof = await self._proof_frame(mode)
         except BaseException:
             await self._camera.close()
             raise
         self.state = State.IDLE
         return camera, mode, proof
+
+    async def _first_that_can_be_set_up(self, modes: Iterable[SensorMode]) -> ModeFacts:
+        """Not all can on a small Pi, and a client can choose another only when it is connected."""
+        first_fault = None
+        for mode in modes:
+            try:
+                facts = await self._camera.configure(mode, self._orientation)
+            except CameraFault as fault:
+                if fault.retry:
+                    raise
+                first_fault = first_fault or fault
+                continue
+            if first_fault is not None:
+                self._on_trouble(f"{first_fault} Mode {mode.name} is set up instead.")
+            return facts
+        raise first_fault or CameraFault("The camera has no sensor mode.", retry=False)
 
     async def _proof_frame(self, mode: ModeFacts) -> FrameFacts:
         request = FrameRequest(

@@ -104,8 +104,9 @@ class FocuserDevice:
         self._abort = add(ABORT, self._stop)
         self._range: tuple[int, int] | None = None
         """Least and greatest position of the connected camera's lens; None without one."""
-        self._camera_opens = False
-        self._camera_there = asyncio.Event()
+        self._camera_opens = self._camera_is_there = False
+        self._camera_told = asyncio.Event()
+        """Set when the camera is there, or gone."""
 
     @property
     def shown(self) -> bool:
@@ -128,13 +129,13 @@ class FocuserDevice:
             self._range = (math.ceil(low), math.floor(high))
             self.indi.define(self._connection, self._info)
             self._limit(round(self._largest["FOCUS_MAX_VALUE"]))
-        self._camera_opens = False
-        self._camera_there.set()
+        self._camera_opens, self._camera_is_there = False, True
+        self._camera_told.set()
 
     def camera_gone(self) -> None:
         """The camera is not connected, or could not be."""
-        self._camera_opens, self._range = False, None
-        self._camera_there.clear()
+        self._camera_opens, self._camera_is_there, self._range = False, False, None
+        self._camera_told.set()
         if self._is_connected:
             told = f"{self._camera_name} was disconnected, and with it its lens."
             self.indi.set(self._connection, {"DISCONNECT": True}, state=State.IDLE, message=told)
@@ -169,7 +170,7 @@ class FocuserDevice:
             return Answer(State.IDLE, then=self._hide)
         self.indi.set(self._connection, state=State.BUSY)
         await self._camera_comes()
-        if not self._camera_there.is_set():
+        if not self._camera_is_there:
             sentence = f"Connect {self._camera_name} first: its focuser moves the lens in front."
             return Answer(State.ALERT, {"DISCONNECT": True}, sentence)
         if self._range is None:
@@ -179,9 +180,12 @@ class FocuserDevice:
 
     async def _camera_comes(self) -> None:
         """Waits while the camera is being connected, or may be asked to in a moment."""
+        if self._camera_is_there:
+            return
+        self._camera_told.clear()
         for patience_s in (EXPECTED_S, OPENING_S):
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._camera_there.wait(), patience_s)
+                await asyncio.wait_for(self._camera_told.wait(), patience_s)
             if not self._camera_opens:
                 return
 

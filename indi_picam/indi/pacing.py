@@ -93,15 +93,17 @@ class Pacing:
     def _look(self) -> None:
         """Strikes off what is let go, and everything if nothing was for very long."""
         now = self._loop.time()
-        held = [blob for blob in self._out if blob.due_s > now or not _let_go(blob)]
-        if len(held) < len(self._out):
-            self._progress_s = now
-        elif held and now - self._progress_s > _hanging_s(held[0], now):
-            held = []
-        for blob in self._out:
-            if blob not in held:
+        out, self._out = self._out, deque()
+        for blob in out:
+            if blob.due_s > now or not _let_go(blob):
+                self._out.append(blob)
+            else:
                 _close(blob)
-        self._out = deque(held)
+        if len(self._out) < len(out):
+            self._progress_s = now
+        elif out and now - self._progress_s > _hanging_s(out[0], now):
+            while self._out:
+                _close(self._out.popleft())
 
     def _look_later(self, delay_s: float) -> None:
         """Frees memory that was let go while nobody waits."""

@@ -23,8 +23,8 @@ _ALLOCATION = struct.Struct("=QIIQ")
 """struct dma_heap_allocation_data: length, descriptor, descriptor flags, heap flags."""
 
 
-def install(exhausted: Callable[[], bool]) -> None:
-    """Wrap os.open and fcntl.ioctl; ``exhausted`` says whether there is no memory just now."""
+def install(largest: Callable[[], float]) -> None:
+    """Wrap os.open and fcntl.ioctl; ``largest`` says for how large a buffer there is memory now."""
     real_open, real_ioctl = os.open, fcntl.ioctl
     heaps: set[tuple[int, int]] = set()
 
@@ -41,7 +41,7 @@ def install(exhausted: Callable[[], bool]) -> None:
         # videodev2 computes the number of ALLOC as a negative one.
         number = request & 0xFFFFFFFF
         if number == _HEAP_ALLOC and isinstance(fd, int) and _identity(fd) in heaps:
-            return _allocate(arg, exhausted())
+            return _allocate(arg, largest())
         if number == _BUF_SET_NAME and _is_buffer(fd):
             return arg.encode() if isinstance(arg, str) else arg
         if number == _BUF_SYNC and _is_buffer(fd):
@@ -57,11 +57,11 @@ def _identity(fd: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _allocate(data: Any, exhausted: bool) -> int:
-    if exhausted:
-        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+def _allocate(data: Any, largest: float) -> int:
     view = memoryview(data).cast("B")
     length, _, flags, heap_flags = _ALLOCATION.unpack(view)
+    if length > largest:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     buffer = os.memfd_create("dma_buf", os.MFD_CLOEXEC)
     os.ftruncate(buffer, -(-length // 4096) * 4096)
     view[:] = _ALLOCATION.pack(length, buffer, flags, heap_flags)

@@ -4,6 +4,7 @@ An INI file with a section ``[faults]`` for all cameras and sections named by a 
 count for more:
 
     no_memory = yes        the dma-heap is empty (OSError 12 from configure), for all cameras
+    largest_buffer = BYTES ... or has no memory for a larger one
     busy = yes             somebody else has the camera
     unplugged = yes        the camera is in no list; a start fails, a running sensor falls silent
     stalled = yes          the sensor falls silent until it is started again without this
@@ -56,6 +57,13 @@ class Faults:
     def on(self, name: str) -> bool:
         """Whether a fault that is simply there or not is there."""
         return self._current().get(name, "").lower() in ("1", "yes", "true", "on")
+
+    @property
+    def largest_buffer(self) -> float:
+        """Bytes of the largest buffer that there is memory for."""
+        if self.on("no_memory"):
+            return 0
+        return float(self._current().get("largest_buffer", "inf"))
 
     def strike(self, call: str) -> None:
         """Hang or die here when the file says so; called at the begin of each of CALLS."""

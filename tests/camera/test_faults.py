@@ -200,6 +200,40 @@ def test_an_idle_worker_that_goes_is_told_to_on_lost(bench: Bench, signal_number
     run(body())
 
 
+def test_a_worker_that_stops_after_it_asked_for_patience_is_noticed_soon(bench: Bench) -> None:
+    """To set up a mode it asks for 15 s, and is back at once."""
+    bench.plug("imx477")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            lost: asyncio.Future[CameraFault] = asyncio.get_running_loop().create_future()
+            camera.on_lost = lost.set_result
+            await camera.configure(SMALL)
+            os.kill(worker_pid(camera), signal.SIGSTOP)
+            await asyncio.wait_for(lost, 2)
+
+    run(body())
+
+
+def test_an_abort_leaves_a_worker_alone_that_is_being_opened(bench: Bench) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            lost: list[CameraFault] = []
+            camera.on_lost = lost.append
+            await camera.close()
+            opening = asyncio.create_task(camera.open())
+            while not camera.alive:
+                await asyncio.sleep(0)
+            await camera.abort()
+            await opening
+            await take_one(camera, request_of(SMALL, 10_000))
+            assert lost == []
+
+    run(body())
+
+
 @pytest.mark.parametrize("call", ["configure", "start", "queue_request", "exposure"])
 def test_a_worker_that_dies_in_any_call_is_replaced(bench: Bench, call: str) -> None:
     bench.plug("imx477")

@@ -183,6 +183,24 @@ def test_the_format_last_chosen_holds_from_the_start(
     assert values(client.definition("CCD_INFO"))["CCD_BITSPERPIXEL"] == bits
 
 
+def test_a_pi_with_too_little_memory_connects_in_a_smaller_mode(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    settings, faults = tmp_path / "simulator.ini", tmp_path / "faults.ini"
+    settings.write_text("[simulator]\nfault_file = faults.ini\n")
+    faults.write_text("[faults]\nlargest_buffer = 12000000\n")
+    environment = {"INDI_PICAM_SIMULATOR_CONFIG": str(settings)}
+    client = start_server(environment=environment).tcp()
+    connect(client)
+    modes = values(client.definition("PICAM_MODE"))
+    assert [name for name, value in modes.items() if value == "On"] == ["2028x1520_12"]
+    told = [m.get("message", "") for m in client.log if "[WARNING]" in m.get("message", "")]
+    assert "not enough contiguous (CMA) memory" in told[0], told
+    position = len(client.log)
+    client.new("Number", DEVICE, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 0.1})
+    client.set_of("CCD_EXPOSURE", "Ok", since=position)
+
+
 def test_indidev_names_the_device(start_server: StartServer) -> None:
     client = start_server(environment={"INDIDEV": "My Finder"}).tcp()
     client.send("<getProperties version='1.7'/>")
