@@ -208,7 +208,13 @@ def test_a_worker_that_stops_after_it_asked_for_patience_is_noticed_soon(bench: 
         async with bench.camera() as camera:
             lost: asyncio.Future[CameraFault] = asyncio.get_running_loop().create_future()
             camera.on_lost = lost.set_result
-            await camera.configure(SMALL)
+            loop = asyncio.get_running_loop()
+            assert camera._watch is not None
+            camera._watch.cancel()
+            camera._silent_until = loop.time() + 15
+            camera._check(loop.time())  # as when setting up takes long
+            while camera._silent_until > loop.time() + 2:
+                await asyncio.sleep(0.01)
             os.kill(worker_pid(camera), signal.SIGSTOP)
             await asyncio.wait_for(lost, 2)
 
