@@ -123,7 +123,9 @@ def exposure_cards(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) ->
         Card("DPC", facts.corrects_defects, "sensor corrects defective pixels by itself"),
         Card("LENSPOS", facts.lens_position, "[dioptre] position of the lens, 0 is infinity"),
         Card("TAKENBY", facts.way.value, "how the frame was taken"),
-        Card("SKIPPED", facts.skipped, "frames of the sensor not accepted before"),
+        Card("SKIPPED", facts.skipped, "frames of the sensor passed over after its start"),
+        Card("DROPPED", facts.dropped, "frames of the sensor missed before this one"),
+        Card("REPEATED", facts.repeated, "times it was taken in vain: the camera failed"),
     ]
 
 

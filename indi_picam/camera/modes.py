@@ -274,14 +274,18 @@ class FrameFacts:
     """Ones' complement sum of the data and its padding (FITS standard 4.0, section 4.4.2.7)."""
     way: Way
     skipped: int
-    """Frames of the sensor before this one that were seen and not accepted, or lost between two of
-    a run."""
+    """Frames of the sensor not accepted after a start, until this one."""
+    dropped: int
+    """Frames of the sensor between the one before in the same run and this one, which should be
+    none."""
     format: CaptureFormat = CaptureFormat.RAW
     lens_position: float | None = None
     colour_gains: tuple[float, float] | None = None
     colour_temperature_k: int | None = None
     corrects_defects: bool | None = None
     """The last four as in Metadata and CameraFacts."""
+    repeated: int = 0
+    """How often it was taken in vain before, as the camera failed; the engine knows."""
 
 
 class CameraFault(Exception):

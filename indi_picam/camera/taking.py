@@ -197,14 +197,12 @@ class FrameTaker:
             reason = "taken while the lens moved"
         take.lens = got.lens_position
         if reason is not None or not capture.good:
-            take.skipped += 1
+            take.skipped += take.last is None
             take.refusal = f"the last one was {reason or 'marked as bad'}"
             self._camera.ask()
             return
         if take.left > AHEAD and take.way is Way.FREE_RUNNING:
             self._camera.ask()
-        if take.last is not None:
-            take.skipped += _lost_between(take.last, got)
         self._deliver(take, capture)
         take.left -= 1
         take.last = self._seen = got
@@ -258,6 +256,7 @@ class FrameTaker:
             datasum=datasum,
             way=take.way,
             skipped=take.skipped,
+            dropped=_lost_between(take.last, got) if take.last is not None else 0,
             format=request.format,
             lens_position=got.lens_position,
             colour_gains=None if raw else got.colour_gains,

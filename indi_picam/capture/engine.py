@@ -103,6 +103,8 @@ class Engine:
         self._left = 0
         """Frames of the running exposure not yet handed over."""
         self._frame_asked_s = 0.0
+        self._repeated = 0
+        """How often the next frame was taken in vain."""
         self._replacing: asyncio.Task[CameraFault | None] | None = None
         self._mode: SensorMode | None = None
         self._orientation = UPRIGHT
@@ -230,15 +232,15 @@ class Engine:
 
     async def _expose(self, plan: ExposurePlan, listener: Listener[Any]) -> None:
         self._left, self._frame_asked_s = plan.request.count, clock.monotonic_s()
-        failed_at = None
+        self._repeated = 0
         try:
             while self._left:
                 try:
                     await self._take(plan, listener)
                 except CameraFault as fault:
-                    if self._left == failed_at or not self._may_retry(plan, fault):
+                    if self._repeated or not self._may_retry(plan, fault):
                         raise
-                    failed_at = self._left
+                    self._repeated += 1
                     self._on_trouble(f"{fault} The exposure is taken again.")
                     self._replace()
         except CameraFault as fault:
@@ -271,11 +273,13 @@ class Engine:
         try:
             while (frame := await taken.get()) is not None:
                 self.state = State.DELIVERING
-                ready = await listener.make_ready(plan, frame)
+                facts = dataclasses.replace(frame.facts, repeated=self._repeated)
+                ready = await listener.make_ready(plan, Frame(frame.memory, facts))
                 self._left, self._frame_asked_s = self._left - 1, clock.monotonic_s()
+                self._repeated = 0
                 # Clients answer with the next exposure at once: it must find the engine idle.
                 self.state = State.EXPOSING if self._left else State.IDLE
-                listener.hand_over(plan, frame.facts, ready, self._left)
+                listener.hand_over(plan, facts, ready, self._left)
             await collecting
         finally:
             collecting.cancel()

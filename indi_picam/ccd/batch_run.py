@@ -194,7 +194,7 @@ class BatchRun:
         self._begun = max(0, self._begun - 1)
         self._due_s = clock.monotonic_s() + len(self._pending) * self._next_s
         self._exposed_s += frame.exposure_us / 1e6
-        self.made_up += frame.skipped
+        self.made_up += frame.dropped
         self._failures = 0
         self._frames.taken(frame)
         if not left or not self._may_go.is_set() or self._store.is_full(self._frame_bytes):

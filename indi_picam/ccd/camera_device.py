@@ -320,6 +320,7 @@ class CameraDevice:
     def _cards(self, plan: ExposurePlan, facts: FrameFacts) -> list[fits.Card]:
         return [
             fits.Card("INSTRUME", self.indi.name, "INDI device"),
+            fits.Card("SENSOR", self._imaging.model, "model of the sensor"),
             fits.Card("FRAME", plan.frame_type.value, "type of frame"),
             fits.Card("IMAGETYP", f"{plan.frame_type.value} Frame", "type of frame"),
             *fits.exposure_cards(plan.request, facts, plan.mode),

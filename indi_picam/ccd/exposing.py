@@ -60,6 +60,7 @@ LAST_FRAME = NumberVector(
         Number("EXPOSURE", "True exposure (s)", 0, 0, 3600, 0, "%.6f"),
         Number("GAIN_TRUE", "Gain of the sensor", 0, 0, 1000, 0, "%.3f"),
         Number("SKIPPED", "Frames skipped", 0, 0, 1000, 0, "%.f"),
+        Number("DROPPED", "Frames dropped", 0, 0, 1e6, 0, "%.f"),
     ),
     perm="ro",
 )
@@ -245,5 +246,6 @@ class Exposing:
             "EXPOSURE": facts.exposure_us / 1e6,
             "GAIN_TRUE": facts.gain,
             "SKIPPED": facts.skipped,
+            "DROPPED": facts.dropped,
         }
         self._device.set(self._last_frame, shown, state=State.OK)

@@ -247,6 +247,11 @@ class Imaging:
             self._device.set(self._cfa, {**offsets, "CFA_TYPE": mode.bayer_pattern})
 
     @property
+    def model(self) -> str:
+        """Of the sensor, as libcamera names it."""
+        return self._camera.model
+
+    @property
     def format(self) -> CaptureFormat:
         """What the pixels of the next frame are to be."""
         return self._formats[self._format.selected or next(iter(self._formats))]

@@ -208,7 +208,7 @@ def test_a_run_of_frames_has_no_gap(
                 os.close(frame.memory)
                 times.append(frame.facts.sensor_timestamp_ns)
                 assert frame.facts.way is Way.FREE_RUNNING
-                assert len(times) == 1 or frame.facts.skipped == 0
+                assert len(times) == 1 or frame.facts.dropped == 0
         assert len(times) == len(begun) == 20
         sequence = [line["sequence"] for line in bench.log() if line["readout_start_ns"] in times]
         assert [after - before for before, after in pairwise(sequence)] == [1] * 19

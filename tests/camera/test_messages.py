@@ -62,6 +62,7 @@ FRAME = FrameFacts(
     datasum=2**32 - 1,
     way=Way.PRIMER,
     skipped=3,
+    dropped=2,
 )
 REQUEST = FrameRequest(MODE, 100_000, 4.0, Roi(1, 3, 641, 480), way=Way.FREE_RUNNING)
 PICTURE: dict[str, Any] = {

@@ -121,6 +121,7 @@ class Rig:
             datasum=0,
             way=Way.RESTART,
             skipped=0,
+            dropped=0,
         )
         told = replace(told, **facts)
         plan = ExposurePlan(REQUEST, MODE, frame_type)

@@ -72,6 +72,7 @@ def written(
         datasum=datasum,
         way=Way.RESTART,
         skipped=0,
+        dropped=0,
     )
     return memory, facts, pixels
 
