@@ -31,6 +31,15 @@ def user_directory(variable: str, below_home: str) -> Path:
     return Path(given) if os.path.isabs(given) else home() / below_home
 
 
+def sync_directory(directory: Path) -> None:
+    """Has what was made, renamed or deleted in a directory outlast a power cut; raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def replace(path: Path, content: bytes) -> None:
     """Writes beside, flushes to the disk, renames: readers see the old file or the new.
 

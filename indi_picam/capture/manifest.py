@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from indi_picam.files import replace
+from indi_picam.files import replace, sync_directory
 
 VERSION = 1
 NAME = "manifest.jsonl"
@@ -85,8 +85,8 @@ def create(folder: Path, asked: Mapping[str, Any]) -> None:
     manifest = folder / NAME
     if not manifest.exists() or not manifest.stat().st_size:
         append(folder, [_head(folder.name, asked)])
-    _sync(folder)
-    _sync(folder.parent)
+    sync_directory(folder)
+    sync_directory(folder.parent)
 
 
 def append(folder: Path, entries: Iterable[Entry]) -> None:
@@ -132,7 +132,7 @@ def write_frame(
     except OSError:
         beside.unlink(missing_ok=True)
         raise
-    _sync(folder)
+    sync_directory(folder)
     record = FrameRecord(number, size, crc32, facts)
     append(folder, [*entries, _taken(record)])
     return record
@@ -160,7 +160,11 @@ def read(folder: Path) -> tuple[BatchRecord | None, list[str]]:
             f"Batch {record.id} in {folder} was written by a newer version: its "
             f"{len(files)} frames are offered, its manifest is left as it is."
         )
-    elif record.all_discarded or not (taken or files or record.acknowledged or damaged):
+    elif record.all_discarded or (
+        not (taken or files or record.acknowledged or damaged)
+        # One that was cut off before its first frame can still be taken.
+        and (record.ended is not None or not record.asked)
+    ):
         with suppress(OSError):  # on a read-only disk: told when the directory was taken
             delete_batch(folder)
         return None, []
@@ -207,7 +211,7 @@ def delete_batch(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     if not os.listdir(folder):
         folder.rmdir()
-        _sync(folder.parent)
+        sync_directory(folder.parent)
 
 
 # -- reading ---------------------------------------------------------------------------------------
@@ -221,7 +225,7 @@ def _read_manifest(folder: Path, record: BatchRecord) -> tuple[dict[int, FrameRe
     except FileNotFoundError:
         # Killed before its first line when there are no frames either; else somebody took it away.
         return taken, int(bool(_files(folder))), True
-    damaged = 0
+    damaged = int(not lines and bool(_files(folder)))
     for position, line in enumerate(lines):
         try:
             entry = json.loads(line)
@@ -307,7 +311,7 @@ def _write_anew(folder: Path, record: BatchRecord, taken: Mapping[int, FrameReco
             entries.append({name: sorted(numbers)})
     entries.append({"ended": record.ended})
     replace(folder / NAME, _lines(entries))
-    _sync(folder)
+    sync_directory(folder)
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -348,11 +352,3 @@ def _copy(source: int, target: int | None, size: int) -> int:
             _write_all(target, buffer[:count])
         done += count
     return crc32
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -192,6 +192,13 @@ class Batch:
             self.on_disk -= 1
             self.disk_bytes -= frame.size
 
+    def lose(self, frame: Frame) -> None:
+        """A frame turned out to be damaged: it is missing, as if it had never been taken."""
+        self.is_off_disk(frame)
+        self.counted -= frame.counted
+        frame.counted = False
+        self.frames.pop(frame.number, None)
+
     def acknowledged_on_disk(self) -> list[Frame]:
         """The frames that may be pushed out, oldest first."""
         if self.fixed:

@@ -315,6 +315,13 @@ class Store:
         except OSError as fault:
             raise storage.write_fault(batch.folder or Path("the store"), fault) from None
 
+    async def all_counted(self, id: str) -> None:
+        """Waits until every frame put into a batch counts as taken; with a full disk maybe never.
+
+        Others may wait for other disks meanwhile.
+        """
+        await self._writing.all_counted(self._known(id))
+
     async def settled(self) -> None:
         """Waits until all that must be written is; with a full disk that may be never."""
         await self._writing.settled()

@@ -64,6 +64,7 @@ class Writing:
         self._work: asyncio.Task[None] | None = None
         self._look_again: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
+        self._counted = asyncio.Event()
         self._disk = asyncio.Lock()
         self._over_limit = False
         self.keep_bytes = keep_bytes
@@ -93,6 +94,12 @@ class Writing:
             self._work.cancel()
             await asyncio.wait([self._work])
 
+    async def all_counted(self, batch: Batch) -> None:
+        """Waits until every frame of a batch counts as taken."""
+        while batch.counted < len(batch.frames):
+            self._counted.clear()
+            await self._counted.wait()
+
     async def make_folder(self, batch: Batch) -> None:
         """Makes the directory of a batch, with its manifest; raises OSError."""
         assert self.directory is not None  # noqa: S101 - asked before
@@ -105,13 +112,15 @@ class Writing:
         """Deletes all of a batch; raises OSError."""
         async with self._disk:
             if batch.folder is not None:
-                await asyncio.to_thread(manifest.delete_batch, batch.folder)
+                with suppress(FileNotFoundError):  # its disk was taken out
+                    await asyncio.to_thread(manifest.delete_batch, batch.folder)
             self._shelf.forget(batch)
         self.wake()
 
     def count(self, batch: Batch, frame: Frame) -> None:
         """Counts a frame as taken."""
         batch.count_in(frame)
+        self._counted.set()
         self._listener.frame_counted(batch.id, frame.number)
 
     async def _work_off(self) -> None:
@@ -259,7 +268,10 @@ class Writing:
         self._listener.frames_pushed_out(batch.id)
 
     async def open_file(self, batch: Batch, frame: Frame) -> int:
-        """A descriptor of a frame's file, checked; raises StoreFault when it is damaged."""
+        """A descriptor of a frame's file, checked; raises StoreFault when it is damaged.
+
+        A damaged one counts as missing from then on; its file stays until it is taken again.
+        """
         assert batch.folder is not None  # noqa: S101 - it is on disk
         path = manifest.frame_path(batch.folder, frame.number)
         opening = asyncio.ensure_future(asyncio.to_thread(_open_checked, path, frame.record))
@@ -271,6 +283,8 @@ class Writing:
             raise
         except OSError as fault:
             frame.delivering = False
+            if fault.errno == errno.EBADMSG:
+                batch.lose(frame)
             raise StoreFault(
                 f"Frame {frame.number} of batch {batch.id} cannot be read "
                 f"({fault.strerror or fault}): its file is {path}."
@@ -303,7 +317,7 @@ def _open_checked(path: Path, record: manifest.FrameRecord) -> int:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         if not manifest.check_frame(descriptor, record):
-            raise OSError(errno.EIO, "it is damaged: its checksum is another")
+            raise OSError(errno.EBADMSG, "it is damaged: its checksum is another")
     except OSError:
         os.close(descriptor)
         raise

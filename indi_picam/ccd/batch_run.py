@@ -43,6 +43,8 @@ class BatchOrder:
     asked: int
     numbers: tuple[int, ...]
     """Of the frames to be taken, from 1 to ``asked``; not all if the batch is continued."""
+    live: bool
+    """Whether each is sent as soon as it is safe, not all after the last."""
 
 
 class BatchRun:
@@ -113,6 +115,11 @@ class BatchRun:
         """Ends a pause."""
         self._may_go.set()
 
+    @property
+    def is_aborted(self) -> bool:
+        """Whether it was told to take no more."""
+        return self._aborted.is_set()
+
     async def abort(self) -> None:
         """Takes no more, at once."""
         self._aborted.set()
@@ -125,14 +132,14 @@ class BatchRun:
         await asyncio.shield(self._task)
         if self.fault is not None:
             return "failed"
-        return "aborted" if self._aborted.is_set() else "complete"
+        return "aborted" if self.is_aborted else "complete"
 
     async def _take(self) -> None:
         try:
             while self._pending and not self._aborted.is_set() and self.fault is None:
                 await self._take_while_possible()
             if not self._pending:
-                await self._unless_aborted(self._store.settled())
+                await self._unless_aborted(self._store.all_counted(self.order.id))
         except Exception as fault:
             traceback.print_exc()
             self.fault = f"The batch failed inside the driver: {fault!r}."

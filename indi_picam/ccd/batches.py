@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,10 @@ from indi_picam.ccd.uploading import clean_name
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.vectors import Refused, State
 
+SAFE_LIMIT_S = 60.0
+"""Real time in which the last frames of a batch have to be safe on the disk."""
+_MOMENT_S = 0.1
+"""Real time in which they usually are."""
 ENDS = {"complete": State.OK, "aborted": State.IDLE, "failed": State.ALERT}
 """The state of BATCH_START when a batch is over."""
 
@@ -136,7 +141,7 @@ class Batches:
         """Ends a running batch; what is taken stays in the store."""
         if self._run is not None and self._ending is not None:
             await self._run.abort()
-            await self._ending
+            await asyncio.wait([self._ending], timeout=_MOMENT_S)
 
     async def disconnected(self) -> None:
         """Ends a running batch and sends no more; what is in the store waits to be asked for."""
@@ -186,6 +191,8 @@ class Batches:
 
     def _refuse_while_busy(self) -> None:
         self.refuse_while_running()
+        if self._ending is not None and not self._ending.done():
+            raise Refused("The frames of an aborted batch are being made safe: wait a moment.")
         if self._engine.busy:
             raise Refused("A picture is being taken: wait for its end, or abort it first.")
 
@@ -256,13 +263,15 @@ class Batches:
         except StoreFault as fault:
             raise Refused(str(fault)) from None
         text = asked.get("FRAMES", "")
-        return batch.id, numbers_of(text, batch.count) if text else list(batch.waiting)
+        last = max((batch.count, *batch.waiting))  # a damaged manifest does not tell how many
+        return batch.id, numbers_of(text, last) if text else list(batch.waiting)
 
     # -- taking ------------------------------------------------------------------------------------
 
     def _started(self, batch: str, plan: ExposurePlan, numbers: Iterable[int], count: int) -> str:
         """Begins to take frames; returns a sentence with the estimate."""
-        order = BatchOrder(batch, plan, count, tuple(numbers))
+        live = bool(self._delivery_mode["LIVE"])
+        order = BatchOrder(batch, plan, count, tuple(numbers), live)
         where = self._store.batch(batch).where
         self._run = BatchRun(
             order,
@@ -274,6 +283,7 @@ class Batches:
             warn=lambda sentence: self._device.message(sentence, "WARNING"),
         )
         self._ending = asyncio.create_task(self._end(self._run), name="end of the batch")
+        self._show_stored()
         self._show(batch)
         frames = len(order.numbers)
         expected = self._exchange.expected(plan, frames, where)
@@ -284,14 +294,17 @@ class Batches:
 
     async def _end(self, run: BatchRun) -> None:
         how = await run.over()
-        batch = self._store.batch(run.order.id)
         self._run = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SAFE_LIMIT_S):
+                await self._store.all_counted(run.order.id)
+        batch = self._store.batch(run.order.id)
         self._store.end(batch.id, how)
         words = f"Batch {batch.id} {how}: {batch.taken} of {batch.count} frames taken."
         if how != "complete":
             self._delivery.drop(batch.id)
             words += " They stay in the store: ask for them with Send again."
-        elif self._delivery_mode["AFTER"]:
+        elif not run.order.live:
             self._delivery.add(batch.id, batch.waiting)
         self._device.set(self._start, state=ENDS[how], message=run.fault)
         self._show(batch.id)
@@ -301,8 +314,9 @@ class Batches:
     # -- the store's listener ----------------------------------------------------------------------
 
     def frame_counted(self, batch: str, number: int) -> None:
-        """A frame is safe: it goes out now if frames are sent as they come."""
-        if self._delivery_mode["LIVE"]:
+        """A frame is safe: it goes out now if those of the running batch are sent as they come."""
+        run = self._run
+        if run is not None and run.order.id == batch and run.order.live and not run.is_aborted:
             self._delivery.add(batch, [number])
         self._show(batch)
 
@@ -346,6 +360,8 @@ class Batches:
         batch = self._run.order.id if self._run else self._status["BATCH"]
         state = State.BUSY if self._run else State.OK
         self._device.set(self._status, {"BATCH": batch, "WORDS": words}, state=state)
+        if self._run:
+            self._show(batch)
 
     def _show_stored(self) -> None:
         """Tells what is in the store, for ``picam batches``."""

@@ -76,7 +76,10 @@ class Uploading:
         self._device = device
         self._home = files.home()
         allowed = os.environ.get("INDI_PICAM_UPLOAD_DIRS")
-        self._allowed = [Path(p) for p in allowed.split(":") if p] if allowed else [self._home]
+        if allowed:
+            self._allowed = [Path(p) for p in allowed.split(":") if p]
+        else:  # a user without a home is not allowed everything
+            self._allowed = [self._home] if self._home != Path("/") else []
         self._mode = device.add(UPLOAD_MODE, self._set_mode)
         self._settings = device.add(
             UPLOAD_SETTINGS.with_values({"UPLOAD_DIR": str(self._home)}), self._set_settings
@@ -108,12 +111,12 @@ class Uploading:
     async def save(self, memory: int, size: int, number: int | None) -> None:
         """Writes a finished file to its place; raises OSError or Refused with a sentence.
 
-        A ``number`` in a batch goes into the name where the prefix would give one name to all.
+        One with a ``number`` in a batch never takes the place of another, whatever the prefix.
         """
         folder = self.checked_folder(str(self._settings["UPLOAD_DIR"]))
         prefix = str(self._settings["UPLOAD_PREFIX"])
         if number is not None and "XXX" not in prefix:
-            prefix = f"{prefix}_{number:05d}"
+            prefix += "_XXX"
         picture = Picture(os.dup(memory), size)
         writing = asyncio.get_running_loop().run_in_executor(
             None, write_picture, folder, prefix, ".fits", picture
@@ -156,7 +159,7 @@ class Uploading:
         if not allowed:
             raise Refused(
                 f"The directory {real} is refused: pictures may be written below "
-                f"{' and '.join(map(str, self._allowed))} (INDI_PICAM_UPLOAD_DIRS)."
+                f"{' and '.join(map(str, self._allowed)) or 'none'} (INDI_PICAM_UPLOAD_DIRS)."
             )
         return real
 
@@ -209,7 +212,9 @@ def write_picture(folder: Path, prefix: str, extension: str, picture: Picture) -
             _copy(picture, file.fileno())
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
-        return _named(beside, folder, prefix, extension)
+        path = _named(beside, folder, prefix, extension)
+        files.sync_directory(folder)
+        return path
     finally:
         os.close(picture.memory)
         if beside is not None:

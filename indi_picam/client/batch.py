@@ -76,6 +76,8 @@ class Batch:
         self._keep = keep
         self._show = show
         self._count = 0
+        self._is_ours = False
+        """Whether it was begun here, not taken up."""
         self._running = False
         self._wants_no_more = False
         self._fault: Failure | None = None
@@ -130,7 +132,7 @@ class Batch:
         if not self.id:
             raise Failure(Exit.TIMED_OUT, f"{device.name} does not tell which batch it began.")
         device.pass_on()
-        self._count, self._running = count, True
+        self._count, self._running, self._is_ours = count, True, True
 
     def _told_id(self, since: int) -> str | None:
         status = self._device.get("BATCH_STATUS")
@@ -175,6 +177,25 @@ class Batch:
         self._acknowledge(self.here)
         if self._fault is not None:
             raise self._fault
+        if self._due is None:
+            self._tell_of_others()
+
+    def _tell_of_others(self) -> None:
+        """Frames may have gone to another client, which acknowledged them, or to the Pi's disk.
+
+        Raises:
+            Failure: so did frames that were asked for here.
+        """
+        elsewhere = self.progress.taken - len(self.here)
+        if elsewhere <= 0:
+            return
+        sentence = (
+            f"{elsewhere} frames of batch {self.id} are not here: another client acknowledged "
+            "them, or they were saved on the Pi (UPLOAD_MODE)."
+        )
+        if self._is_ours:
+            raise Failure(Exit.CAMERA, sentence)
+        self._device.say(sentence)
 
     def abort(self) -> None:
         """Has no more frames taken; ``follow`` then fetches those that are."""
@@ -318,6 +339,8 @@ class Batch:
             raise Failure(Exit.CONNECTION_LOST, f"{failure} It did not come back.") from missing
         device.say(f"{device.name} is back.")
         device.connection.want_blobs(device.name, "BATCH1")
+        if self._wish.rate_mb_s is not None:
+            device.change("BATCH_RATE", {"RATE": self._wish.rate_mb_s})
         self._take_up()
 
     def _take_up(self) -> None:

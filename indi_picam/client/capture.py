@@ -244,7 +244,7 @@ class Job:
     def _newest(self) -> str:
         """The newest batch in the camera's store that is not finished."""
         for stored in reversed(stored_batches(self._device)):
-            if stored.acknowledged < stored.asked:
+            if stored.acknowledged < max(stored.asked, stored.taken):
                 return stored.id
         raise Failure(
             Exit.CAMERA, f"{self._device.name} has no batch that is not complete here already."

@@ -203,6 +203,30 @@ def test_a_killed_picam_can_be_resumed(picam: Picam) -> None:
     assert_each_once(picam.directory, 12)
 
 
+def test_a_batch_that_still_runs_is_resumed_without_its_id(picam: Picam) -> None:
+    process = picam.start("-c", f"shutter=0.2,{SMALL}", "30")
+    await_files(process, 2)
+    process.kill()
+    process.communicate()
+    done = picam("--resume")
+    assert done.status == 0, done.said
+    assert_each_once(picam.directory, 30)
+
+
+def test_frames_that_another_client_acknowledged_are_told(picam: Picam) -> None:
+    client = picam.server.tcp()
+    connect(client, blobs=False)
+    position = len(client.log)
+    process = picam.start("--delivery", "after", "-c", f"shutter=0.2,{SMALL}", "6")
+    await_taken(client, 3, position)
+    batch = values(client.set_of("BATCH_STATUS", since=position))["BATCH"]
+    client.new("Text", DEVICE, "BATCH_ACKNOWLEDGE", {"BATCH": batch, "FRAMES": "3"})
+    done = finish(process)
+    assert done.status == Exit.CAMERA
+    assert "1 frames of batch" in done.said and "another client acknowledged them" in done.said
+    assert len(picam.names()) == 5
+
+
 def test_a_directory_that_goes_away(picam: Picam) -> None:
     process = picam.start("-c", f"shutter=0.2,{SMALL}", "10")
     await_files(process, 2)
@@ -244,15 +268,13 @@ def test_a_camera_that_takes_another_batch(picam: Picam) -> None:
 def test_what_others_do_with_another_batch_does_not_end_the_fetching(picam: Picam) -> None:
     client = picam.server.tcp()
     connect(client, blobs=False)
-    client.new("Switch", DEVICE, "PICAM_MODE", {"1332x990_10": "On"})
     batches = []
     for _ in range(2):
         position = len(client.log)
         client.new("Number", DEVICE, "BATCH_START", {"COUNT": 4, "EXPOSURE": 0.1})
-        client.set_of("BATCH_START", "Ok", since=position)
-        batches.append(values(client.set_of("BATCH_STATUS", since=position))["BATCH"])
-    process = picam.start("--rate", "2", "--resume", batches[0])
-    await_files(process, 1)
+        batches.append(values(client.set_of("BATCH_STATUS", "Ok", since=position))["BATCH"])
+    process = picam.start("--rate", "10", "--resume", batches[0])  # after two at once
+    await_files(process, 2)
     position = len(client.log)
     client.new("Text", DEVICE, "BATCH_ACKNOWLEDGE", {"BATCH": batches[1], "FRAMES": "1-4"})
     client.set_of("BATCH_ACKNOWLEDGE", "Ok", since=position)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -16,6 +17,7 @@ from tests.system.client import Client, picture, values
 from tests.system.conftest import DEVICE, Server, StartServer, connect
 from tests.system.test_exposures import choose_small_mode, expose, story, worker_of
 from tests.system.test_uploading import ask
+from tests.unit.test_storage import small_disk
 
 
 @pytest.fixture
@@ -242,6 +244,45 @@ def test_nonsense_is_refused(
     client: Client, kind: str, name: str, asked: dict[str, object], word: str
 ) -> None:
     assert word in ask(client, kind, name, asked, "Alert")
+
+
+def test_an_aborted_batch_ends_when_its_frames_are_safe(
+    start_server: StartServer, own_home: Path
+) -> None:
+    with small_disk(own_home / "disk", "size=1400m") as disk:
+        server = start_server()
+        client = server.tcp()
+        connect(client)
+        client.definition("BATCH1")
+        choose_small_mode(client)
+        ask(client, "Text", "BATCH_DIRECTORY", {"DIRECTORY": str(disk)})
+        ask(client, "Switch", "BATCH_STORAGE", {"DISK": "On"})
+        start = start_batch(client, 100, 0.1)
+        numbers(delivered(client, start, 2))
+        while subprocess.run(["mount", "-o", "remount,ro", str(disk)]).returncode:
+            pass  # while a file is being written it is busy
+        client.wait(lambda m: "read-only" in m.get("message", ""), start)
+        waiting = client.wait(
+            lambda m: m.get("name") == "BATCH_PROGRESS" and float(values(m)["IN_MEMORY"]) > 3,
+            start,
+        )
+        counted = float(values(waiting)["TAKEN"])
+        position = len(client.log)
+        ask(client, "Switch", "BATCH_CONTROL", {"ABORT": "On"})
+        assert "made safe" in ask(client, "Number", "BATCH_START", {"COUNT": 5}, "Alert")
+        one = expose(client, 0.1)  # the camera is free
+        client.set_of("CCD_EXPOSURE", "Ok", since=one)
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        client.set_of("BATCH_START", "Idle", since=position)
+        told = client.wait(
+            lambda m: m.get("name") == "BATCH_STATUS" and m.get("state") == "Ok", position
+        )
+        files = len(list(disk.glob("*/*.fits")))
+        assert files >= counted + 4
+        assert f"aborted: {files} of 100 frames taken" in values(told)["WORDS"]
+        sent = [m for m in client.log[position:] if m.tag == "setBLOBVector"]
+        assert [m.get("name") for m in sent] == ["CCD1"], "sent without being asked for"
+        server.stop()
 
 
 def test_saved_settings_load_with_a_directory_that_clients_could_not_choose(

@@ -57,6 +57,7 @@ def test_damaged_and_newer_batches_are_told_and_delivered_and_never_pushed_out(
             assert len(list((place / newer).glob("*.fits"))) == 2
             with pytest.raises(StoreFault, match=r"is damaged: its checksum .* its file is /"):
                 await m.store.open(bad, 2)
+            assert m.store.batch(bad).missing == (2,)
             with pytest.raises(StoreFault, match="cannot be added to"):
                 m.store.resume(newer)
             await m.store.discard(newer)
@@ -197,8 +198,8 @@ def test_a_disk_that_fails_holds_up_nothing_on_another(place: Path) -> None:
                 await m.store.use(place / "card")
                 other = await m.begin(2, Where.DISK)
                 m.put(other, 1, 2)
-                while m.counted[-1] != (other, 2):
-                    await asyncio.sleep(0.01)
+                await m.store.all_counted(other)
+                assert m.counted[-1] == (other, 2)
                 assert m.news == [
                     f"Nothing can be written in {stick}, its disk is read-only. "
                     "Frames wait in memory: make room there."
@@ -259,6 +260,21 @@ def test_a_batch_whose_first_line_could_not_be_written_is_begun_again(
 
 def _full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_batch_whose_disk_was_taken_out_can_be_struck_off(place: Path) -> None:
+    async def scene() -> None:
+        with small_disk(place / "stick", "size=1m") as stick:
+            async with machine(stick) as m:
+                batch = await m.begin(1, Where.DISK)
+                m.put(batch, 1)
+                await m.store.settled()
+                await m.store.use(place)
+                os.rename(stick / batch, stick / "elsewhere")
+                await m.store.discard(batch)
+                assert m.store.tallies == ()
+
+    run(scene)
 
 
 # -- kill -9 ---------------------------------------------------------------------------------------
