@@ -106,7 +106,11 @@ def exposure_cards(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) ->
         Card("YPIXSZ", size_y * bin_y or None, "[um] pixel height, binned"),
         Card("XORGSUBF", request.roi.x, "[pixel] left edge in the mode, unbinned"),
         Card("YORGSUBF", request.roi.y, "[pixel] top edge in the mode, unbinned"),
-        Card("BLKLEVEL", round(facts.black_level * cell, 3), "[adu] black level of a stored pixel"),
+        Card(
+            "BLKLEVEL",
+            min(65_535.0, round(facts.black_level * cell, 3)),
+            "[adu] black level of a stored pixel",
+        ),
         Card(
             "SATURATE",
             min(65_535, facts.saturation * cell),
@@ -181,7 +185,7 @@ def text_value(text: str) -> str:
     return text
 
 
-@functools.lru_cache(maxsize=1024, typed=True)
+@functools.lru_cache(maxsize=512, typed=True)
 def _image(keyword: str, value: str | int | float | bool, comment: str) -> str:
     """A card's characters, 80 or for long commentary more; the comment is cut before the value.
 

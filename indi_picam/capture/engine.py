@@ -189,6 +189,10 @@ class Engine:
         self.state = State.ARMING
         self._exposure = asyncio.create_task(self._expose(plan, listener), name="exposure")
 
+    def change_count(self, left: int) -> None:
+        """Has so many more frames taken of the running exposure, with the one under way."""
+        self._left = left
+
     async def measure(self, request: FrameRequest, take_up: Callable[[Frame], None]) -> None:
         """Takes frames that nobody waits for; ``take_up`` owns their memory.
 
@@ -271,7 +275,7 @@ class Engine:
         collecting = asyncio.create_task(self._collect(plan, listener, taken), name="collecting")
         collecting.add_done_callback(lambda _: taken.put_nowait(None))
         try:
-            while (frame := await taken.get()) is not None:
+            while self._left and (frame := await taken.get()) is not None:
                 self.state = State.DELIVERING
                 facts = dataclasses.replace(frame.facts, repeated=self._repeated)
                 ready = await listener.make_ready(plan, Frame(frame.memory, facts))
@@ -280,7 +284,8 @@ class Engine:
                 # Clients answer with the next exposure at once: it must find the engine idle.
                 self.state = State.EXPOSING if self._left else State.IDLE
                 listener.hand_over(plan, facts, ready, self._left)
-            await collecting
+            if self._left:
+                await collecting
         finally:
             collecting.cancel()
             while not taken.empty():

@@ -158,8 +158,7 @@ class Calibrating:
         self._holds_for = device.add(HOLDS_FOR)
         self._image = device.add(IMAGE)
         engine.choose_way = self._way
-        self._told = device.changed
-        device.changed = self._asked
+        device.on_change.append(self._asked)
 
     # -- what the device tells ---------------------------------------------------------------------
 
@@ -213,7 +212,6 @@ class Calibrating:
 
     def _asked(self, changed: Property) -> None:
         """A client's request was followed."""
-        self._told(changed)
         if self._task is not None and not self._in_full and self._engine.busy:
             self._task.cancel()
         if changed.name in CONCERNS:

@@ -44,7 +44,7 @@ from indi_picam.ccd.sending import FrameExchange, Sending
 from indi_picam.ccd.sensor_state import SensorState
 from indi_picam.ccd.snooped import Snooped
 from indi_picam.ccd.uploading import Uploading
-from indi_picam.indi.device import Answer, Device
+from indi_picam.indi.device import Answer, Device, Property
 from indi_picam.indi.link import Link
 from indi_picam.indi.messages import Incoming
 from indi_picam.indi.vectors import Refused, State
@@ -103,6 +103,19 @@ DEFINITION_ORDER = (
     "CALIBRATION1",
 )
 """What a client sees once connected: INDI::CCD's order, then the driver's own."""
+
+OF_EACH_ORDER = (
+    "CCD_FRAME",
+    "CCD_FRAME_RESET",
+    "CCD_BINNING",
+    "CCD_CAPTURE_FORMAT",
+    "CCD_FRAME_TYPE",
+    "CCD_GAIN",
+    "PICAM_ISO",
+    "PICAM_VALUES",
+    *image_controls.NAMES,
+)
+"""Settings that frames are ordered with."""
 
 ONLY_AT_TIMES = ("CCD_FILE_PATH",)
 """Shown by their groups when another setting asks for them."""
@@ -187,6 +200,7 @@ class CameraDevice:
                 abort_batch=self._end_what_holds_the_camera,
             ),
         )
+        self.indi.on_change.append(self._tell_when_it_holds)
         self._mode_name: str | None = None
         self._saving.restore()
         self._general.restored()
@@ -286,6 +300,16 @@ class CameraDevice:
         plan = self._plan_as_set(exposure_s)
         self._heading.exposure_began(clock.monotonic_ns())
         return plan
+
+    def _tell_when_it_holds(self, changed: Property) -> None:
+        """Frames that were ordered at once are all alike."""
+        if changed.name in OF_EACH_ORDER and (
+            self._batches.running or self._exposing.takes_several
+        ):
+            self.indi.message(
+                f"{changed.vector.label} ({changed.name}) holds for the next order: the frames "
+                "being taken stay as they were ordered."
+            )
 
     def _plan_as_set(self, exposure_s: float) -> ExposurePlan:
         by_isp = self._imaging.format is not CaptureFormat.RAW

@@ -100,8 +100,7 @@ class Estimating:
         self._stale = False
         self._asked_for = device.add(ESTIMATE_FOR)
         self._estimate = device.add(ESTIMATE)
-        self._told = device.changed
-        device.changed = self._changed
+        device.on_change.append(self._changed)
 
     def expected(self, plan: ExposurePlan, count: int, where: Where) -> Estimate:
         """How long a batch will take that is asked for now."""
@@ -122,7 +121,6 @@ class Estimating:
 
     def _changed(self, changed: Property) -> None:
         """A client's request was followed."""
-        self._told(changed)
         if changed.name == "BATCH_START":
             self._device.set(self._asked_for, changed.values)
         if changed.name in CONCERNS:

@@ -4,7 +4,8 @@
     request accepted       CCD_EXPOSURE Busy, the time asked for
     while exposing         CCD_EXPOSURE Busy, whole seconds left, 0 when the readout begins
     picture finished       (the file is saved, CCD_FILE_PATH) CCD1 with the file, CCD_EXPOSURE Ok 0
-    fast: more to come     CCD_EXPOSURE Ok 0, CCD_FAST_COUNT Busy and one less, CCD1
+    fast: more to come     CCD_EXPOSURE Ok 0, CCD_FAST_COUNT Busy and one less, CCD1; how many
+                           are to come may be changed
     fast: the last one     CCD_EXPOSURE Ok 0, CCD_FAST_COUNT Idle 1, CCD1
     aborted                CCD_ABORT_EXPOSURE Ok, CCD_EXPOSURE Idle 0, and nothing more of it
     failed                 CCD_EXPOSURE Alert with a sentence
@@ -111,6 +112,8 @@ class Exposing:
         self._frames = frames
         self._exchange = exchange
         self._countdown: asyncio.Task[None] | None = None
+        self._fast_left = 0
+        """Frames to come of the fast exposure that runs, with the one under way; 0 if none does."""
         self._end_s = 0.0
         """When the exposure that is counted down ends, on the camera's clock."""
         self._exposure = device.add(EXPOSURE, self._expose, check_limits=False)
@@ -132,6 +135,7 @@ class Exposing:
 
     def hidden(self) -> None:
         """Nothing runs any more, for the next time that the properties are shown."""
+        self._fast_left = 0
         self._device.set(self._exposure, state=State.IDLE)
         self._device.set(self._fast_count, state=State.IDLE)
 
@@ -142,10 +146,13 @@ class Exposing:
             # The one that runs goes on: clients take an Alert for its end.
             busy = self._exposure.state is State.BUSY
             raise Refused(str(refusal), State.BUSY if busy else refusal.state) from None
+        fast_left = 0
         if self._fast["INDI_ENABLED"]:
-            plan = plan.repeated(max(1, round(self._fast_count["FRAMES"])))
+            fast_left = max(1, round(self._fast_count["FRAMES"]))
+            plan = plan.repeated(fast_left)
         self._stop_countdown()
         await self._engine.abort()
+        self._fast_left = fast_left
         self._engine.start(plan, self)
         return Answer(State.BUSY, {"CCD_EXPOSURE_VALUE": plan.exposure_s})
 
@@ -165,20 +172,27 @@ class Exposing:
         if asked["INDI_ENABLED"]:
             return Answer()
         self._device.set(self._fast_count, state=State.IDLE)
-        if not self._fast["INDI_ENABLED"] or self._exposure.state is not State.BUSY:
+        if not self._fast_left:
             return Answer()
+        self._fast_left = 0
         self._stop_countdown()
         await self._engine.abort()
         return Answer(then=self._show_idle)
 
     async def _set_fast_count(self, asked: Mapping[str, float]) -> Answer:
-        if self._fast_count.state is State.BUSY:
-            raise Refused(
-                "The number of frames cannot be changed while they are taken: abort first."
-            )
-        return Answer(values={"FRAMES": round(asked["FRAMES"])})
+        frames = round(asked["FRAMES"])
+        if self._fast_left:
+            self._fast_left = max(1, frames)
+            self._engine.change_count(self._fast_left)
+        return Answer(values={"FRAMES": frames})
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether frames are taken that were ordered at once."""
+        return self._fast_left > 1
 
     def _end_fast(self) -> None:
+        self._fast_left = 0
         if self._fast_count.state is State.BUSY:
             self._device.set(self._fast_count, {"FRAMES": 1}, state=State.IDLE)
 
@@ -207,14 +221,16 @@ class Exposing:
         """Sends the picture, and tells that its exposure is over."""
         if not left:
             self._stop_countdown()
+        is_fast = self._fast_left > 0
+        self._fast_left = left if is_fast else 0
         over = {"CCD_EXPOSURE_VALUE": 0}
-        if self._fast["INDI_ENABLED"]:
+        if is_fast:
             self._device.set(self._exposure, over, state=State.OK)
             state = State.BUSY if left else State.IDLE
             self._device.set(self._fast_count, {"FRAMES": max(1, left)}, state=state)
         if ready is not None:
             self._sending.send(self._image, ready)
-        if not self._fast["INDI_ENABLED"]:
+        if not is_fast:
             self._device.set(self._exposure, over, state=State.OK)
         self._frames.taken(frame)
         self._show_last_frame(frame)

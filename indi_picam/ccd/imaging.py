@@ -337,7 +337,22 @@ class Imaging:
     async def _set_binning(self, asked: Mapping[str, float]) -> Answer:
         # Unequal binning is accepted until an exposure starts: some clients set one element at a
         # time.
-        return Answer(values={name: round(value) for name, value in asked.items()})
+        values = {name: round(value) for name, value in asked.items()}
+        return Answer(values=values, then=self._warn_of_black)
+
+    def _warn_of_black(self) -> None:
+        """Values of 16 bits leave no room for the sum of many black levels."""
+        settings = self.settings(1.0, ())
+        if settings.format is not CaptureFormat.RAW or not settings.scale_to_16_bit:
+            return
+        share = (self._black_16 or 0) * settings.bin_x * settings.bin_y / 65_535
+        if share >= 0.5:
+            self._device.message(
+                f"The black level alone fills {min(100, round(100 * share))} % of the values when "
+                f"{settings.bin_x} x {settings.bin_y} pixels are summed: set Pixel values to "
+                f"{VALUES.elements[1].label!r}.",
+                "WARNING",
+            )
 
     async def _set_cfa(self, asked: Mapping[str, str]) -> Answer:
         pattern = self._mode.bayer_pattern
@@ -351,7 +366,11 @@ class Imaging:
     async def _set_values(self, asked: Mapping[str, bool]) -> Answer:
         acts = self.format is CaptureFormat.RAW or asked == self._values.values
         told = "It acts on raw pictures; those of the ISP have 8 bits."
-        return Answer(message=None if acts else told, then=self._show_levels)
+        return Answer(message=None if acts else told, then=self._values_changed)
+
+    def _values_changed(self) -> None:
+        self._show_levels()
+        self._warn_of_black()
 
     async def _set_format(self, asked: Mapping[str, bool]) -> Answer:
         # The camera itself is set up for it when an exposure is ordered: clients set the format

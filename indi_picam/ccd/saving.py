@@ -102,7 +102,7 @@ class Saving:
         self._path = config.config_path(device.name)
         self._loading = False
         device.add(CONFIG_PROCESS, self._process, from_start=True)
-        device.changed = self._changed
+        device.on_change.append(self._changed)
 
     def restore(self) -> None:
         """Takes over what was saved and holds from the start; a few milliseconds."""

@@ -65,6 +65,8 @@ TRANSFER_FORMAT = SwitchVector(
 )
 HOME_TOKEN = "_HOME_"
 _LONGEST_PREFIX = 200
+_LONGEST_NAME = 255
+"""Bytes that file systems of Linux take (NAME_MAX)."""
 _NOT_IN_NAMES = re.compile(r"[^\w.,;=+@() \[\]-]")
 _COPY_BYTES = 8 << 20
 
@@ -149,8 +151,10 @@ class Uploading:
     def checked_folder(self, text: str) -> Path:
         """The real directory that a client names; raises Refused when it is not allowed."""
         named = Path(text.replace(HOME_TOKEN, str(self._home)))
-        if not named.is_absolute() or "\0" in text:
+        if not named.is_absolute() or not text.isprintable():
             raise Refused(f"The directory {text!r} is refused: give a whole path, from / on.")
+        if any(len(part.encode()) > _LONGEST_NAME for part in named.parts):
+            raise Refused(f"The directory is refused: names have up to {_LONGEST_NAME} bytes.")
         try:
             real = named.resolve()
             allowed = any(real.is_relative_to(folder.resolve()) for folder in self._allowed)

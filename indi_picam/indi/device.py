@@ -121,8 +121,8 @@ class Device:
         self.name = name
         self.tells: Callable[[Level, str], bool] = lambda level, text: level != "DEBUG"
         """Asked with every sentence: whether clients shall see it."""
-        self.changed: Callable[[Property], None] = lambda changed: None
-        """Told when a request was followed, after its answer."""
+        self.on_change: list[Callable[[Property], None]] = []
+        """Told of each request that was followed, after its answer."""
         self._send = send
         self._properties: dict[str, Property] = {}
         self._defined: list[Property] = []
@@ -377,7 +377,8 @@ class Device:
         try:
             if answer.then is not None:
                 answer.then()
-            self.changed(known)
+            for tell in self.on_change:
+                tell(known)
         except Exception as fault:
             note(f"{self.name}: what follows {known.name} failed.\n{traceback.format_exc()}")
             self.message(f"What follows {known.name} failed inside the driver: {fault!r}.", "ERROR")

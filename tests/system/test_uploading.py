@@ -190,3 +190,59 @@ def test_what_is_saved_by_itself_is_there_at_the_next_start(
     assert values(client.definition("POLLING_PERIOD"))["PERIOD_MS"] == "500"
     assert values(client.definition("CCD_FAST_TOGGLE"))["INDI_ENABLED"] == "On"
     assert (own_home / ".indi" / f"{DEVICE}_config.xml.default").exists()
+
+
+def fast_exposure(client: Client, frames: int, exposure_s: float) -> int:
+    """Begins one; returns the position in the log from which its messages come."""
+    ask(client, "Switch", "CCD_FAST_TOGGLE", {"INDI_ENABLED": "On"})
+    ask(client, "Number", "CCD_FAST_COUNT", {"FRAMES": frames})
+    return expose(client, exposure_s)
+
+
+@pytest.mark.parametrize(("frames", "then"), [(50, 3), (2, 4)])
+def test_the_number_of_fast_frames_may_be_changed_while_they_are_taken(
+    client: Client, frames: int, then: int
+) -> None:
+    start = fast_exposure(client, frames, 0.3)
+    client.set_of("CCD1", since=start)
+    ask(client, "Number", "CCD_FAST_COUNT", {"FRAMES": then})
+    client.set_of("CCD_FAST_COUNT", "Idle", since=start)
+    position = len(client.log)
+    ask(client, "Number", "CCD_GAIN", {"GAIN": 2})
+    pictures = [m for m in client.log[start:] if m.tag == "setBLOBVector"]
+    assert len(pictures) in (then, then + 1)  # it may come after one more has ended
+    assert not [m for m in client.log[position:] if m.tag == "message"]
+    start = expose(client, 0.1)  # the camera is free
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+
+
+def test_a_fast_exposure_switched_on_holds_for_the_next(client: Client) -> None:
+    start = expose(client, 0.5)
+    client.set_of("CCD_EXPOSURE", "Busy", since=start)
+    ask(client, "Switch", "CCD_FAST_TOGGLE", {"INDI_ENABLED": "On"})
+    ask(client, "Number", "CCD_FAST_COUNT", {"FRAMES": 3})
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    told = [m.get("name") for m in client.log[start:] if m.get("name") in ("CCD1", "CCD_EXPOSURE")]
+    assert told[-2:] == ["CCD1", "CCD_EXPOSURE"]
+    start = expose(client, 0.1)
+    client.set_of("CCD_FAST_COUNT", "Idle", since=start)
+    assert sum(m.tag == "setBLOBVector" for m in client.log[start:]) in (2, 3)
+
+
+def test_what_is_set_while_frames_are_taken_is_told_to_hold_for_the_next(client: Client) -> None:
+    start = fast_exposure(client, 20, 0.3)
+    client.set_of("CCD1", since=start)
+    ask(client, "Number", "CCD_GAIN", {"GAIN": 5})
+    client.wait(lambda m: "Gain (CCD_GAIN) holds for the next order" in m.get("message", ""), start)
+    ask(client, "Switch", "CCD_ABORT_EXPOSURE", {"ABORT": "On"})
+
+
+def test_summing_more_black_than_values_hold_is_warned_of(client: Client) -> None:
+    start = len(client.log)
+    ask(client, "Number", "CCD_BINNING", {"HOR_BIN": 4, "VER_BIN": 4})
+    client.wait(lambda m: "black level alone fills 100 %" in m.get("message", ""), start)
+    ask(client, "Switch", "PICAM_VALUES", {"ADC": "On"})
+    start = len(client.log)
+    ask(client, "Number", "CCD_BINNING", {"HOR_BIN": 3, "VER_BIN": 3})
+    ask(client, "Number", "CCD_GAIN", {"GAIN": 2})
+    assert not [m for m in client.log[start:] if "black level" in m.get("message", "")]

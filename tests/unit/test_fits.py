@@ -165,7 +165,7 @@ def test_what_is_not_known_is_not_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("binning", "black", "saturate"), [(1, 4096.0, 65520), (2, 16384.0, 65535), (4, 65536.0, 65535)]
+    ("binning", "black", "saturate"), [(1, 4096.0, 65520), (2, 16384.0, 65535), (4, 65535.0, 65535)]
 )
 def test_levels_follow_the_binning(binning: int, black: float, saturate: int) -> None:
     memory, facts, _ = written()
