@@ -78,7 +78,7 @@ class BatchDelivery:
     async def _send(self, batch: str, number: int) -> None:
         frame = await self._store.open(batch, number)
         try:
-            outgoing = await self._sending.prepare(frame.descriptor, frame.size, number=number)
+            outgoing = await self._sending.prepare(frame.descriptor, frame.size, of_batch=True)
         except BaseException:
             self._store.release(batch, number)
             raise

@@ -6,6 +6,7 @@ compressor, the link's turn), and hands over at once when asked to.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from indi_picam.ccd.uploading import Uploading
 from indi_picam.indi.device import Device, Property
 from indi_picam.indi.link import Link
 from indi_picam.indi.vectors import Refused
+
+_PATIENCE_S = 3.0
+"""Real time that a picture may wait for its turn before it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +67,43 @@ class Sending:
         self._uploading = uploading
         self._compressor = Compressor()
 
-    async def prepare(
-        self, memory: int, size: int, *, number: int | None = None
-    ) -> Outgoing | None:
+    async def prepare(self, memory: int, size: int, *, of_batch: bool = False) -> Outgoing | None:
         """Saves a file if wanted and waits for its turn; None when nothing is to be sent.
 
-        Takes over the descriptor; ``number`` tells frames of a batch apart. Raises DeliveryFault
-        with a sentence.
+        Takes over the descriptor. Nobody waits for a frame of a batch; that any other has to wait
+        is told. Raises DeliveryFault with a sentence.
         """
         try:
             if self._uploading.saves:
-                await self._uploading.save(memory, size, number)
+                await self._uploading.save(memory, size, of_batch=of_batch)
             if not self._uploading.sends:
                 os.close(memory)
                 return None
             outgoing = await self._compressed(memory, size)
             memory = outgoing.memory
-            await self._link.blob_slot(outgoing.size)
+            await self._turn(outgoing.size, tell=not of_batch)
         except BaseException as fault:
             os.close(memory)
             if isinstance(fault, (OSError, RuntimeError, Refused)):
                 raise DeliveryFault(f"The picture could not be delivered: {fault}") from None
             raise
         return outgoing
+
+    async def _turn(self, size: int, *, tell: bool) -> None:
+        telling = asyncio.get_running_loop().call_later(_PATIENCE_S, self._tell_of_waiting)
+        if not tell:
+            telling.cancel()
+        try:
+            await self._link.blob_slot(size)
+        finally:
+            telling.cancel()
+
+    def _tell_of_waiting(self) -> None:
+        self._device.message(
+            "The picture waits: a client has not taken those before it. Its network may be slow, "
+            "or the client hang.",
+            "WARNING",
+        )
 
     async def _compressed(self, memory: int, size: int) -> Outgoing:
         """The file as clients get it: compressed if that is wanted."""

@@ -110,14 +110,14 @@ class Uploading:
         if self.saves:
             self._device.define(self._path)
 
-    async def save(self, memory: int, size: int, number: int | None) -> None:
+    async def save(self, memory: int, size: int, *, of_batch: bool) -> None:
         """Writes a finished file to its place; raises OSError or Refused with a sentence.
 
-        One with a ``number`` in a batch never takes the place of another, whatever the prefix.
+        That of a batch never takes the place of another, whatever the prefix.
         """
         folder = self.checked_folder(str(self._settings["UPLOAD_DIR"]))
         prefix = str(self._settings["UPLOAD_PREFIX"])
-        if number is not None and "XXX" not in prefix:
+        if of_batch and "XXX" not in prefix:
             prefix += "_XXX"
         picture = Picture(os.dup(memory), size)
         writing = asyncio.get_running_loop().run_in_executor(

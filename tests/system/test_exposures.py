@@ -140,6 +140,21 @@ def test_a_client_that_does_not_read_holds_up_nobody(server: Server) -> None:
         active.set_of("CCD_EXPOSURE", "Ok", since=start)
 
 
+def test_a_picture_that_waits_for_a_client_is_told_and_comes_when_that_is_gone(
+    server: Server,
+) -> None:
+    idle, active = server.tcp(), server.tcp()
+    connect(active)
+    idle.send(f"<enableBLOB device='{DEVICE}'>Also</enableBLOB><getProperties version='1.7'/>")
+    for _ in range(2):
+        start = expose(active, 0.1)
+        active.set_of("CCD_EXPOSURE", "Ok", since=start)
+    start = expose(active, 0.1)
+    active.wait(lambda m: "The picture waits: a client has not" in m.get("message", ""), start)
+    idle.close()
+    active.set_of("CCD1", since=start)
+
+
 def test_every_process_ends_when_the_server_is_gone(server: Server) -> None:
     client = server.tcp()
     connect(client)
