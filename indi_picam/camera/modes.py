@@ -1,6 +1,6 @@
 """The words of the camera room: the value types that the worker and the driver share.
 
-Plain frozen facts and requests, all picklable to JSON; no picamera2, no INDI, no FITS. Times are
+Plain frozen facts and requests, all of which JSON can carry; no picamera2, no INDI, no FITS. Times are
 integer microseconds (``_us``) or nanoseconds of :mod:`indi_picam.clock` (``_ns``); sizes and
 origins are pixels of the sensor mode, unbinned.
 """
@@ -142,7 +142,7 @@ class ModeFacts:
     exposure_min_us: int
     exposure_max_us: int
     exposure_step_us: float
-    """Length of one line, or at most 15 % more: exposures are whole lines. See ``step_at``."""
+    """Length of one line, or at most 15 % more: exposures are whole lines. See ``step_us``."""
     gain_min: float
     gain_max: float
     frame_duration_min_us: int
@@ -205,7 +205,7 @@ class Metadata:
 
 
 class Way(StrEnum):
-    """How a frame is taken; see the worker."""
+    """How a frame is taken; see :mod:`.ways`."""
 
     RESTART = "restart"
     PRIMER = "primer"
@@ -286,6 +286,11 @@ class FrameFacts:
     """The last four as in Metadata and CameraFacts."""
     repeated: int = 0
     """How often it was taken in vain before, as the camera failed; the engine knows."""
+
+    @property
+    def exposure_began_ns(self) -> int:
+        """When the first row began to be exposed."""
+        return self.sensor_timestamp_ns - 1000 * self.exposure_us
 
 
 class CameraFault(Exception):

@@ -138,8 +138,7 @@ class Measuring:
 
         def take_up(frame: Frame) -> None:
             self._finish(plan, frame)
-            began_ns = frame.facts.sensor_timestamp_ns - 1000 * frame.facts.exposure_us
-            wait_us = (began_ns - asked_ns) / 1000
+            wait_us = (frame.facts.exposure_began_ns - asked_ns) / 1000
             samples.append(_Sample(wait_us, clock.monotonic_ns(), frame.facts))
 
         await self._engine.measure(request, take_up)

@@ -200,6 +200,7 @@ class CameraDevice:
                 abort_batch=self._end_what_holds_the_camera,
             ),
         )
+        self.indi.guard = self._refuse_while_a_batch_runs
         self.indi.on_change.append(self._tell_when_it_holds)
         self._mode_name: str | None = None
         self._saving.restore()
@@ -301,11 +302,14 @@ class CameraDevice:
         self._heading.exposure_began(clock.monotonic_ns())
         return plan
 
+    def _refuse_while_a_batch_runs(self, known: Property, asked: Mapping[str, Any]) -> None:
+        changes = any(known.vector.values[name] != value for name, value in asked.items())
+        if changes and known.name in OF_EACH_ORDER:
+            self._batches.refuse_while_running()
+
     def _tell_when_it_holds(self, changed: Property) -> None:
-        """Frames that were ordered at once are all alike."""
-        if changed.name in OF_EACH_ORDER and (
-            self._batches.running or self._exposing.takes_several
-        ):
+        """Fast frames are all alike, as they were ordered at once."""
+        if changed.name in OF_EACH_ORDER and self._exposing.takes_several:
             self.indi.message(
                 f"{changed.vector.label} ({changed.name}) holds for the next order: the frames "
                 "being taken stay as they were ordered."

@@ -117,7 +117,7 @@ class Heading:
 
     def cards(self, plan: ExposurePlan, facts: FrameFacts) -> list[Card]:
         """The cards of a frame, from when it began; to come after all others, as they override."""
-        began = self._beginning(facts.sensor_timestamp_ns - 1000 * facts.exposure_us)
+        began = self._beginning(facts.exposure_began_ns)
         self._snooped.j2000_used()
         return [
             *cards(began.surroundings, plan, facts),

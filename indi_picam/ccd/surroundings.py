@@ -45,7 +45,7 @@ class Surroundings:
 
 def began_utc_ns(facts: FrameFacts) -> int:
     """When the exposure of a frame began."""
-    return clock.utc_ns(facts.sensor_timestamp_ns - 1000 * facts.exposure_us)
+    return clock.utc_ns(facts.exposure_began_ns)
 
 
 def cards(around: Surroundings, plan: ExposurePlan, facts: FrameFacts) -> list[Card]:

@@ -121,6 +121,8 @@ class Device:
         self.name = name
         self.tells: Callable[[Level, str], bool] = lambda level, text: level != "DEBUG"
         """Asked with every sentence: whether clients shall see it."""
+        self.guard: Callable[[Property, Mapping[str, Any]], None] = lambda known, asked: None
+        """Asked before a request is handled; may raise Refused."""
         self.on_change: list[Callable[[Property], None]] = []
         """Told of each request that was followed, after its answer."""
         self._send = send
@@ -360,6 +362,7 @@ class Device:
         try:
             answer = Answer(values={})
             if values is not None:
+                self.guard(known, values)
                 answer = (known.handler and await known.handler(values)) or Answer()
             shown = values if answer.values is None else answer.values
             self.set(known, shown, state=answer.state, message=answer.message)

@@ -96,6 +96,10 @@ def test_the_camera_is_held_while_a_batch_runs(client: Client) -> None:
     start = start_batch(client, 50, 0.2)
     for kind, name, asked in (
         ("Number", "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 1}),
+        ("Number", "CCD_GAIN", {"GAIN": 7}),
+        ("Number", "CCD_FRAME", {"X": 0, "Y": 0, "WIDTH": 64, "HEIGHT": 64}),
+        ("Number", "CCD_BINNING", {"HOR_BIN": 2, "VER_BIN": 2}),
+        ("Switch", "CCD_CAPTURE_FORMAT", {"INDI_RGB": "On"}),
         ("Switch", "PICAM_MODE", {"4056x3040_12": "On"}),
         ("Number", "BATCH_START", {"COUNT": 3, "EXPOSURE": 1}),
     ):
