@@ -1,7 +1,7 @@
 """The words of the camera room: the value types that the worker and the driver share.
 
-Plain frozen facts and requests, all of which JSON can carry; no picamera2, no INDI, no FITS. Times are
-integer microseconds (``_us``) or nanoseconds of :mod:`indi_picam.clock` (``_ns``); sizes and
+Plain frozen facts and requests, all of which JSON can carry; no picamera2, no INDI, no FITS. Times
+are integer microseconds (``_us``) or nanoseconds of :mod:`indi_picam.clock` (``_ns``); sizes and
 origins are pixels of the sensor mode, unbinned.
 """
 
