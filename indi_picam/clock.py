@@ -8,10 +8,33 @@ import it.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import sys
 import time
 
-SCALE = float(os.environ.get("INDI_PICAM_TIME_SCALE", "1"))
+_VARIABLE = "INDI_PICAM_TIME_SCALE"
+
+
+def _scale() -> float:
+    """The scale of the environment; 1 for nonsense, and a sentence about it on stderr."""
+    text = os.environ.get(_VARIABLE) or "1"
+    with contextlib.suppress(ValueError):
+        scale = float(text)
+        if math.isfinite(scale) and scale > 0:
+            return scale
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):  # a closed stderr is nobody's error
+            sys.stderr.write(
+                f"{_VARIABLE}={text[:40]!a} is no number above 0: time is not scaled.\n"
+            )
+            sys.stderr.flush()
+    os.environ[_VARIABLE] = "1"  # our children need not tell it again
+    return 1.0
+
+
+SCALE = _scale()
 """How many seconds of the camera pass in one real second."""
 
 
