@@ -35,6 +35,10 @@ def report() -> dict[str, Any]:
                 " and make a virtual environment with --system-site-packages."
             }
     try:
+        try:
+            __import__("libcamera")
+        except RuntimeError as error:  # the simulated one: a sentence about what it was told
+            return {"fault": str(error)}
         return {"cameras": cameras()}
     except Exception as error:
         return {

@@ -49,6 +49,9 @@ def _import_picamera2() -> Any:
                 retry=False,
             ) from error
         except Exception as error:
+            if package == "libcamera" and isinstance(error, RuntimeError):
+                # The simulated one alone: a whole sentence about what it was told.
+                raise CameraFault(str(error), retry=False) from error
             # A numpy of another build than picamera2's parts raises ValueError, others ImportError.
             raise CameraFault(
                 f"The Python module {package} cannot be loaded ({error}): numpy and picamera2"

@@ -81,13 +81,23 @@ class Settings(NamedTuple):
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of an environment; ValueError with a sentence for what makes no sense."""
+    """The settings of an environment; RuntimeError with a sentence for what makes no sense.
+
+    The sentence goes to clients as it is: an INDI message has room for 254 bytes.
+    """
     home = environment.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(home):  # a relative one is to be ignored (XDG specification)
         home = os.path.expanduser("~/.config")
     default = os.path.join(home, "indi_picam", "simulator.ini")
     file = environment.get("INDI_PICAM_SIMULATOR_CONFIG") or default
-    sections = _sections(file, must_exist=file != default)
+    if file != default and not os.path.exists(file):
+        raise RuntimeError(
+            f"The configuration file that INDI_PICAM_SIMULATOR_CONFIG names is not there: {file}"
+        )
+    try:
+        sections = ini(file) if os.path.exists(file) else {}
+    except (OSError, ValueError) as wrong:
+        raise RuntimeError(f"The simulator's settings cannot be read: {wrong}") from wrong
     main, sky = sections.get("simulator", {}), sections.get("sky", {})
     run = environment.get("XDG_RUNTIME_DIR") or os.path.dirname(default)
 
@@ -95,11 +105,15 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         text = main.get(key)
         return os.path.join(os.path.dirname(file), os.path.expanduser(text)) if text else None
 
-    named = environment.get("INDI_PICAM_SIMULATOR") or main.get("cameras") or "imx477"
+    named = environment.get("INDI_PICAM_SIMULATOR")
+    cameras = _cameras(
+        named or main.get("cameras") or "imx477",
+        told_by="INDI_PICAM_SIMULATOR" if named else f"cameras in {file}",
+    )
     usual = Sky()
     try:
         return Settings(
-            cameras=_cameras(named),
+            cameras=cameras,
             run_directory=path("run_directory") or run,
             sky=Sky(*(type(value)(sky.get(key, value)) for key, value in usual._asdict().items())),
             libcamera=main.get("libcamera", "0.7.1"),
@@ -109,15 +123,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
             log_file=path("log_file"),
         )
     except ValueError as wrong:
-        raise ValueError(f"the simulator cannot be set up as {file} says: {wrong}") from wrong
-
-
-def _sections(file: str, must_exist: bool) -> dict[str, dict[str, str]]:
-    if not os.path.exists(file):
-        if must_exist:
-            raise ValueError(f"the simulator's configuration file {file} is not there")
-        return {}
-    return ini(file)
+        raise RuntimeError(f"The simulator's settings are wrong: {wrong}, in {file}") from wrong
 
 
 def ini(file: str) -> dict[str, dict[str, str]]:
@@ -129,19 +135,22 @@ def ini(file: str) -> dict[str, dict[str, str]]:
         try:
             parser.read_file(text)
         except configparser.Error as wrong:
-            raise ValueError(f"{file} is no INI file: {wrong}") from wrong
+            reason = str(wrong).partition("\n")[0]
+            raise ValueError(f"{file} is no INI file: {reason}") from wrong
     return {name: dict(parser[name]) for name in parser.sections()}
 
 
-def _cameras(specification: str) -> tuple[Camera, ...]:
+def _cameras(specification: str, told_by: str) -> tuple[Camera, ...]:
     counted = {"pi4": 0, "pi5": 0}
     found = []
     for part in specification.split(","):
         name, _, platform = part.strip().partition("@")
         platform = platform or "pi4"
         if name not in SENSORS or platform not in counted:
-            known = ", ".join(SENSORS)
-            raise ValueError(f"there is no simulated camera {part.strip()!r}, only {known}")
+            raise RuntimeError(
+                f"There is no simulated sensor {ascii(part.strip())[:30]}, only"
+                f" {', '.join(SENSORS)}, each also with @pi4 or @pi5; it is asked for by {told_by}."
+            )
         number = counted[platform]
         counted[platform] += 1
         # The buses as on a Pi with its one or two connectors; further ones, behind a multiplexer,

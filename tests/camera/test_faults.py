@@ -426,6 +426,29 @@ def test_missing_libcamera_is_told_with_the_package_to_install(
     run(body())
 
 
+@pytest.mark.parametrize("variable", ["INDI_PICAM_SIMULATOR", "INDI_PICAM_SIMULATOR_CONFIG"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: list_cameras(start_listing(MODULE_PATH)),
+        lambda: RemoteCamera("", module_path=MODULE_PATH).open(),
+    ],
+)
+def test_what_the_simulator_is_told_wrongly_is_told_in_its_own_words(
+    bench: Bench, ask: Callable[[], object], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "imx999")
+
+    async def body() -> None:
+        with pytest.raises(CameraFault, match=variable) as fault:
+            await ask()  # type: ignore[misc]
+        assert "imx999" in str(fault.value)
+        assert not any(word in str(fault.value) for word in ("numpy", "libcamera", "reboot"))
+        assert not fault.value.retry
+
+    run(body())
+
+
 def test_nothing_is_left_behind_when_the_driver_is_killed(bench: Bench, tmp_path: Path) -> None:
     bench.plug("imx477")
     script = tmp_path / "driver.py"
