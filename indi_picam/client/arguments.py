@@ -140,7 +140,7 @@ def _options_help() -> str:
     idle = textwrap.indent(textwrap.fill(", ".join(options.WITHOUT_EFFECT), 72), "    ")
     return (
         f"OPTIONS:\n{working}\n"
-        f"  accepted from raspistill, without effect on raw frames:\n{idle}\n\n"
+        f"  accepted from raspistill, without effect:\n{idle}\n\n"
         "example: picam capture -H pi.local -c shutter=10,ISO=800,mode=4056x3040:12 5"
     )
 

@@ -44,6 +44,38 @@ class Camera:
         return ", ".join(words)
 
     @property
+    def takes_bias(self) -> bool:
+        """Whether the shortest exposure is taken, whatever is asked for, as of every INDI CCD."""
+        types = self._device.get("CCD_FRAME_TYPE")
+        return types is not None and types.selected == "FRAME_BIAS"
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether frames come as the sensor gives them; of other makers' cameras it is assumed."""
+        formats = self._device.get("CCD_CAPTURE_FORMAT")
+        if formats is None or self._device.get("PICAM_MODE") is None:
+            return True
+        # A mono sensor has one format, which is raw under another name.
+        return "INDI_RAW" not in formats.values or formats.selected == "INDI_RAW"
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences about a type or format of frames that somebody left on, and that surprises."""
+        remarks = []
+        types, formats = map(self._device.get, ("CCD_FRAME_TYPE", "CCD_CAPTURE_FORMAT"))
+        if types is not None and types.selected not in (None, "FRAME_LIGHT"):
+            kind = types.selected.removeprefix("FRAME_").lower()
+            rest = ": the shortest exposure, whatever shutter says" if self.takes_bias else ""
+            remarks.append(f"Taking {kind} frames, as CCD_FRAME_TYPE says{rest}.")
+        if formats is not None and formats.selected is not None and not self.is_raw:
+            format = formats.labels.get(formats.selected) or formats.selected
+            remarks.append(
+                f"Taking pictures of the camera's processor ({format}, 8 bits), as"
+                " CCD_CAPTURE_FORMAT says. For raw frames: picam settings set format=raw"
+            )
+        return remarks
+
+    @property
     def frame_bytes(self) -> int:
         """How big the next frame's file will be, roughly; 0 when the camera does not say."""
         get = self._device.get

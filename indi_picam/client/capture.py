@@ -23,7 +23,7 @@ from indi_picam.client.device import open_device
 from indi_picam.client.exposing import Exposing
 from indi_picam.client.failure import Exit, Failure
 from indi_picam.client.heard import Blob, Server
-from indi_picam.client.options import Wish
+from indi_picam.client.options import Wish, idle_note
 from indi_picam.client.progress import Row, bars
 from indi_picam.client.stop import Requests, Stop
 from indi_picam.client.stored import stored_batches
@@ -138,10 +138,17 @@ class Job:
             self._batch.prepare()
         self._camera.have_frames_sent()
         if order.wish is not None:
-            self._say(
-                f"{self._device.name}: {order.count} x {order.wish.shutter_s:g} s, "
-                f"{self._camera.settings}"
-            )
+            self._tell_what_is_taken(order.wish)
+
+    def _tell_what_is_taken(self, wish: Wish) -> None:
+        camera = self._camera
+        remarks = camera.remarks
+        if wish.idle:
+            remarks.append(idle_note(wish.idle, is_raw=camera.is_raw))
+        exposure = "the shortest exposure" if camera.takes_bias else f"{wish.shutter_s:g} s"
+        remarks.append(f"{self.order.count} x {exposure}, {camera.settings}")
+        for remark in remarks:
+            self._say(f"{self._device.name}: {remark}")
 
     @property
     def _must_be_batch(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from indi_picam.client.failure import Exit, Failure
@@ -40,7 +41,7 @@ WITHOUT_EFFECT = {
         "",
     ),
 }
-"""Options of raspistill that do nothing in raw frames, and the values it knew ("": any)."""
+"""Options of raspistill that do nothing here, and the values it knew ("": any)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class Wish:
     """None: the whole frame of the mode."""
     notes: tuple[str, ...] = ()
     """Sentences about what was asked in vain."""
+    idle: tuple[str, ...] = ()
+    """Options that do nothing; what to say of them is known with the format (``idle_note``)."""
 
 
 def parse(text: str) -> Wish:
@@ -86,31 +89,38 @@ def parse(text: str) -> Wish:
         Failure: a name or value is wrong; the sentence lists the right ones.
     """
     given = _split(text)
-    idle = [name for name in given if name in WITHOUT_EFFECT]
+    idle = tuple(name for name in given if name in WITHOUT_EFFECT)
     for name in idle:
         _check_known_value(name, given[name])
     shutter = _positive("shutter", given)
     if shutter is None:
         raise _wrong("shutter is missing: say for how many seconds to expose, as in -c shutter=1")
     notes = []
-    if idle:
-        verb = "does" if len(idle) == 1 else "do"
-        notes.append(
-            f"{_listed(idle)} {verb} nothing here: raw frames come as the sensor gave them."
-        )
     gain = _positive("analoggain", given)
     iso = _positive("ISO", given)
     if gain is not None and iso is not None:
         notes.append(f"analoggain={given['analoggain']} wins over ISO={given['ISO']}.")
         iso = None
-    return Wish(shutter, gain, iso, _mode(given.get("mode")), _roi(given.get("roi")), tuple(notes))
+    mode, roi = _mode(given.get("mode")), _roi(given.get("roi"))
+    return Wish(shutter, gain, iso, mode, roi, tuple(notes), idle)
+
+
+def idle_note(idle: Sequence[str], *, is_raw: bool) -> str:
+    """What to say of options that do nothing, before frames in this kind of format."""
+    verb = "does" if len(idle) == 1 else "do"
+    reason = (
+        "raw frames come as the sensor gave them"
+        if is_raw
+        else "what the camera's processor does is set with picam settings"
+    )
+    return f"{_listed(idle)} {verb} nothing here: {reason}."
 
 
 def _wrong(sentence: str) -> Failure:
     return Failure(Exit.USAGE, sentence)
 
 
-def _listed(words: list[str]) -> str:
+def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
@@ -123,7 +133,7 @@ def _split(text: str) -> dict[str, str]:
         if known is None:
             raise _wrong(
                 f"There is no option {name.strip()!r}. Right ones are {', '.join(WORKING)}; "
-                "accepted from raspistill, without effect on raw frames: "
+                "accepted from raspistill, without effect: "
                 f"{', '.join(WITHOUT_EFFECT)}."
             )
         if known in given:
@@ -139,7 +149,7 @@ def _check_known_value(name: str, value: str) -> None:
     if values and value.lower() not in values:
         raise _wrong(
             f"{name}={value} is unknown. Right ones are {', '.join(values)}; "
-            "none of them changes a raw frame."
+            "none of them changes a frame."
         )
 
 

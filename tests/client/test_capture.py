@@ -107,6 +107,31 @@ def test_another_makers_camera_gives_what_it_has(reference: Picam) -> None:
     assert "does not have an ISO setting: ISO=200 is left out" in iso.said
 
 
+def test_another_type_or_format_than_usual_is_told_before_the_first_frame(picam: Picam) -> None:
+    def told(*settings: str) -> list[str]:
+        assert picam.run("settings", "set", *settings)[0] == 0
+        done = picam("-c", f"shutter=5,{SMALL},awb=off,exposure=off", "1")
+        assert done.status == 0, done.said
+        start = f"{DEVICE}: "
+        return [line.removeprefix(start) for line in done.said.splitlines() if start in line]
+
+    raw = "awb and exposure do nothing here: raw frames come as the sensor gave them."
+    assert told("type=bias")[:3] == [
+        "Taking bias frames, as CCD_FRAME_TYPE says: the shortest exposure, whatever shutter says.",
+        raw,
+        "1 x the shortest exposure, mode 1332x990:10, 1332 x 990 pixels, gain 1",
+    ]
+    dark, rgb, idle, settings = told("type=dark", "format=rgb")[:4]
+    assert dark == "Taking dark frames, as CCD_FRAME_TYPE says."
+    assert rgb == (
+        "Taking pictures of the camera's processor (RGB, 8 bits), as CCD_CAPTURE_FORMAT says. "
+        "For raw frames: picam settings set format=raw"
+    )
+    assert idle.startswith("awb and exposure do nothing here: ") and "raw" not in idle
+    assert settings.startswith("1 x 5 s, mode 1332x990:10,")
+    assert told("type=light", "format=raw")[0] == raw
+
+
 def test_the_settings_are_told_before_the_first_frame(picam: Picam) -> None:
     done = picam("-c", f"shutter=0.05,{SMALL},ISO=200", "1")
     line = f"{DEVICE}: 1 x 0.05 s, mode 1332x990:10, 1332 x 990 pixels, gain 2"

@@ -6,7 +6,7 @@ import pytest
 
 from indi_picam.client.choosing import choose_frame, choose_mode
 from indi_picam.client.failure import Exit, Failure
-from indi_picam.client.options import ModeWish, RoiWish, Wish, parse
+from indi_picam.client.options import ModeWish, RoiWish, Wish, idle_note, parse
 
 HQ = ["4056x3040_12", "2028x1520_12", "2028x1080_12", "1332x990_10"]
 HQ_TRIXIE = ["4056x3040_12", "4056x3040_10", "4056x3040_8", "2028x1520_8", "2028x1520_12"]
@@ -24,10 +24,17 @@ def test_the_two_command_lines_of_old() -> None:
         None,
         None,
     )
-    assert [note.split(" do ")[0] for note in first.notes] == ["exposure, metering and awb"]
+    assert first.idle == ("exposure", "metering", "awb")
     second = parse("shutter=10,ISO=800,exposure=off,awb=off,analoggain=10,mode=2")
     assert (second.shutter_s, second.iso, second.gain, second.mode) == (10.0, None, 10.0, 2)
     assert "analoggain=10 wins over ISO=800." in second.notes
+
+
+def test_what_is_said_of_options_that_do_nothing_goes_by_the_format() -> None:
+    raw = idle_note(("awb",), is_raw=True)
+    assert raw == "awb does nothing here: raw frames come as the sensor gave them."
+    assert "raw" not in idle_note(("awb", "ev"), is_raw=False)
+    assert "picam settings" in idle_note(("awb", "ev"), is_raw=False)
 
 
 @pytest.mark.parametrize(
