@@ -89,7 +89,9 @@ def prepare(directory: Path) -> None:
             pass
         for part in directory.glob(".*-*.part"):  # of a picam that was killed while it wrote
             writer = part.stem.rpartition("-")[2]
-            if writer.isdecimal() and not Path(f"/proc/{writer}").exists():
+            # We write nothing yet: what has our own id is of another container's life.
+            is_ours = writer == str(os.getpid())
+            if is_ours or (writer.isdecimal() and not Path(f"/proc/{writer}").exists()):
                 part.unlink(missing_ok=True)
     except OSError as error:
         raise _not_saved(directory, error) from error
