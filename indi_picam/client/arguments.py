@@ -358,8 +358,10 @@ def _server(text: str) -> Server:
 
 
 def _count(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,6}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames, 1 or more")
+    if not re.fullmatch(r"[1-9][0-9]{0,6}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is not a number of frames from 1 to 9999999"
+        )
     return int(text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +67,25 @@ def test_what_a_killed_picam_left_half_written_goes(tmp_path: Path) -> None:
         part.write_bytes(b"half")
     files.prepare(tmp_path)
     assert (dead.exists(), alive.exists()) == (False, True)
+
+
+def test_what_was_left_under_our_own_process_id_is_not_in_the_way(tmp_path: Path) -> None:
+    # Containers begin to count anew.
+    (tmp_path / f".astroimage-{os.getpid()}.part").write_bytes(b"half")
+    files.prepare(tmp_path)
+    assert save(tmp_path, "one", 1) == "astroimage00001"
+    assert list(tmp_path.glob(".*.part")) == []
+
+
+def test_a_number_of_frames_that_is_none_is_told_the_limits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for text in ("0", "-1", "1.5", "many", "10000000", "99999999", "1" * 5000):
+        with pytest.raises(SystemExit):
+            arguments.parser().parse_args(["query", "--", text])
+        said = capsys.readouterr().err
+        assert "is not a number of frames from 1 to 9999999" in said and len(said) < 400
+    assert arguments._count("9999999") == 9_999_999
 
 
 def test_each_of_several_servers_has_a_directory_of_its_own() -> None:
