@@ -101,6 +101,17 @@ def _each(
     return failures
 
 
+def place(number: int, taken: int, in_memory: int, on_disk: int, *, is_disk_batch: bool) -> str:
+    """Where the camera had a frame that is not acknowledged, by the progress of its batch.
+
+    When memory runs short the oldest frames of a batch in memory are written to disk, so that the
+    newest are the ones in memory.
+    """
+    if is_disk_batch or (on_disk and number <= taken - in_memory):
+        return "disk"
+    return "ram"
+
+
 class Job:
     """The frames of one camera."""
 
@@ -110,6 +121,8 @@ class Job:
         self._say = say
         self._stop = stop
         self._saved = 0
+        self._is_disk_batch: bool | None = None
+        """Whether all frames of the batch are kept on disk; known with the first."""
 
     def prepare(self) -> None:
         """Everything but the start; raises Failure."""
@@ -206,13 +219,26 @@ class Job:
         self._first = files.next_number(self.order.directory, self.order.base)
 
         def keep(frame: Blob, number: int, progress: BatchProgress) -> None:
-            place = "disk" if progress.on_disk else "ram"
+            place = self._place(batch.id, number)
             self._save(frame, f"{place}:({number}/{progress.asked})", self._first + number - 1)
 
         def show(progress: BatchProgress) -> None:
             self._row.batch(progress.taken, progress.here, progress.asked, progress.left_s)
 
-        return Batch(self._device, self.order.how, keep, show)
+        batch = Batch(self._device, self.order.how, keep, show)
+        return batch
+
+    def _place(self, id: str, number: int) -> str:
+        taken, in_memory, on_disk = (
+            int(self._device.number("BATCH_PROGRESS", name))
+            for name in ("TAKEN", "IN_MEMORY", "ON_DISK")
+        )
+        if self._is_disk_batch is None:
+            where = {stored.id: stored.where for stored in stored_batches(self._device)}
+            # A new batch is not listed yet; if it is on disk, frames count when they are there.
+            counted = "disk" if 0 < taken <= on_disk else "memory"
+            self._is_disk_batch = where.get(id, counted) == "disk"
+        return place(number, taken, in_memory, on_disk, is_disk_batch=self._is_disk_batch)
 
     def _take_batch(self, batch: Batch) -> None:
         try:
