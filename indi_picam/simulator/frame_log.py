@@ -9,7 +9,8 @@
     request               number of the request that got it, null: missed
     cookie                of that request
     status                success, error, startup; missed
-    temperature_c, noise  what the pixels depend on besides (truth.render)
+    temperature_c, lens_position, noise     what the pixels depend on besides (truth.render)
+    look                  what the ISP was told (isp.Look), null: missed
 
 Written by the sensor's process, read by tests. Imports no numpy.
 """
