@@ -127,6 +127,8 @@ STEPS = (
     # what every driver has
     switch("settings saved", "CONFIG_PROCESS", "CONFIG_SAVE"),
     switch("settings loaded", "CONFIG_PROCESS", "CONFIG_LOAD", "set CONFIG_PROCESS"),
+    number("another gain", "CCD_GAIN", GAIN=7),
+    switch("default settings", "CONFIG_PROCESS", "CONFIG_DEFAULT", "set CONFIG_PROCESS"),
     switch("settings purged", "CONFIG_PROCESS", "CONFIG_PURGE"),
     switch("settings loaded that are not there", "CONFIG_PROCESS", "CONFIG_LOAD"),
     switch("debug on", "DEBUG", "ENABLE"),
@@ -148,13 +150,13 @@ STEPS = (
 
 
 AS_LARGE_AS_OURS = (
+    switch("colours", "SIMULATE_BAYER", "INDI_ENABLED"),  # first: the next saves what is default
     Step(
         "the sensor of an imx477",
         "Number",
         "SIMULATOR_SETTINGS",
         {"SIM_XRES": 4056, "SIM_YRES": 3040, "SIM_XSIZE": 1.55, "SIM_YSIZE": 1.55},
     ),
-    switch("colours", "SIMULATE_BAYER", "INDI_ENABLED"),
 )
 
 
