@@ -1,4 +1,5 @@
 """The reference, INDI's own CCD simulator, and our driver are asked the same and answer the same.
+The newest one, which Debian does not have yet, is there with its definitions only.
 
 ``conformance_differences.toml`` lists where they do not, each with its reason. What is not listed
 fails here, and so does what is listed and no longer so.
@@ -9,9 +10,11 @@ from __future__ import annotations
 import subprocess
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import pytest
@@ -26,6 +29,7 @@ from tests.system.conftest import DEVICE
 from tests.system.server import SIMULATOR, serving
 
 DIFFERENCES = Path(__file__).parent / "conformance_differences.toml"
+NEWEST = Path(__file__).parent / "definitions_of_indi_2.2.5.xml"
 
 VERSION = "INDI Library: 1.9.9"
 EXPOSURE = "CCD_EXPOSURE"
@@ -168,15 +172,21 @@ class Recording:
     definitions: Mapping[str, Element]
 
 
-def record(directory: Path, driver: str, device: str, preparation: Sequence[Step]) -> Recording:
-    """Puts all requests to a driver whose home is a new directory."""
+def record(
+    directory: Path,
+    driver: str,
+    device: str,
+    preparation: Sequence[Step] = (),
+    steps: Sequence[Step] = STEPS,
+) -> Recording:
+    """Puts the requests to a driver whose home is a new directory."""
     directory.mkdir()
     with serving(directory, driver, {"HOME": str(directory)}) as server:
         dialogue = Dialogue(server.tcp(), device, directory)
         answers = {"first definitions": dialogue.begin()}
         for step in preparation:
             dialogue.ask(step)
-        answers |= {step.name: dialogue.ask(step) for step in STEPS}
+        answers |= {step.name: dialogue.ask(step) for step in steps}
         return Recording(answers, dialogue.definitions)
 
 
@@ -185,29 +195,53 @@ def installed_version() -> str:
     return subprocess.run(["indiserver", "-h"], capture_output=True, text=True).stderr
 
 
+def shared(definitions: Mapping[str, Element]) -> dict[str, Element]:
+    """Those of our driver whose names are not its own."""
+    own = tuple(listed()["own_prefixes"])
+    return {name: each for name, each in definitions.items() if not name.startswith(own)}
+
+
+def listed() -> dict[str, Any]:
+    """All that the file of the differences says."""
+    return tomllib.loads(DIFFERENCES.read_text())
+
+
+def assert_only_those_listed(differences: Iterable[str], *keys: str) -> None:
+    """These are the differences that the file lists under these keys, no more and no fewer."""
+    entries = listed()["differences"]
+    assert all(entry["reason"] for entry in entries)
+    lines = Counter(line for entry in entries for key in keys for line in entry.get(key, ()))
+    found = Counter(differences)
+    unlisted, gone = found - lines, lines - found
+    told = ["not listed:", *unlisted.elements(), "listed, but no longer so:", *gone.elements()]
+    assert not unlisted and not gone, "\n".join(told)
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(VERSION not in installed_version(), reason=f"the differences are of {VERSION}")
 def test_our_driver_speaks_as_the_reference_does(tmp_path: Path) -> None:
     reference = record(
         tmp_path / "reference", "/usr/bin/indi_simulator_ccd", "CCD Simulator", AS_LARGE_AS_OURS
     )
-    ours = record(tmp_path / "ours", SIMULATOR, DEVICE, ())
-    listed = tomllib.loads(DIFFERENCES.read_text())
-    assert all(entry["reason"] for entry in listed["differences"])
-    shared = {
-        name: definition
-        for name, definition in ours.definitions.items()
-        if not name.startswith(tuple(listed["own_prefixes"]))
-    }
-    found = list(differences_of_definitions(reference.definitions, shared))
+    ours = record(tmp_path / "ours", SIMULATOR, DEVICE)
+    definitions = shared(ours.definitions)
+    found = list(differences_of_definitions(reference.definitions, definitions))
     for step, answers in reference.answers.items():
         # What only one of them has is one difference, not one more in every step.
         theirs, mine = (
-            [word for word in said if word.split()[1] in reference.definitions.keys() & shared]
+            [word for word in said if word.split()[1] in reference.definitions.keys() & definitions]
             for said in (answers, ours.answers[step])
         )
         found += differences_of_answers(step, theirs, mine)
-    lines = Counter(line for entry in listed["differences"] for line in entry["lines"])
-    unlisted, gone = Counter(found) - lines, lines - Counter(found)
-    told = ["not listed:", *unlisted.elements(), "listed, but no longer so:", *gone.elements()]
-    assert not unlisted and not gone, "\n".join(told)
+    assert_only_those_listed(found, "lines", "lines_of_both")
+
+
+def test_our_driver_defines_what_the_newest_reference_does(tmp_path: Path) -> None:
+    """Where versions differ the newest is the measure."""
+    newest = {each.get("name", ""): each for each in ElementTree.parse(NEWEST).getroot()}
+    ours = record(tmp_path / "ours", SIMULATOR, DEVICE, steps=STEPS[:1])
+    assert_only_those_listed(
+        differences_of_definitions(newest, shared(ours.definitions)),
+        "lines_of_2_2_5",
+        "lines_of_both",
+    )
