@@ -8,13 +8,14 @@ import os
 import signal
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import pytest
 from astropy.io import fits
 
-from tests.system.client import Client, picture, values
+from tests.system.client import Client, Predicate, picture, values
 from tests.system.conftest import DEVICE, Server, StartServer, connect
 
 SMALL_MODE = "1332x990_10"
@@ -44,6 +45,20 @@ def story(messages: list[Element]) -> list[str]:
         if message.tag.startswith("set") and concerns and told[-1:] != [line]:
             told.append(line)
     return told
+
+
+def is_set(name: str, told: dict[str, str] | None = None) -> Predicate:
+    """Whether a message is a set of a property, with these values if there are some."""
+    return lambda m: m.tag.startswith("set") and m.get("name") == name and told in (None, values(m))
+
+
+def assert_valid(content: bytes) -> None:
+    """A FITS file by the standard, with checksums that are right."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a checksum that is wrong
+        with fits.open(io.BytesIO(content), checksum=True) as hdus:
+            hdus.verify("exception")
+            assert hdus[0].verify_checksum() == hdus[0].verify_datasum() == 1
 
 
 @pytest.mark.parametrize(
@@ -96,6 +111,62 @@ def test_tcp_and_local_clients_get_the_same_valid_file(server: Server) -> None:
         assert header["BAYERPAT"] == values(far.definition("CCD_CFA"))["CFA_TYPE"]
 
 
+def test_two_updates_racing_a_blob_reach_everybody_whole_and_in_order(server: Server) -> None:
+    """Two clients ask for settings as each frame leaves, while two others get the pictures."""
+    frames, at_each = 5, 10
+    asked = {
+        ("CCD_GAIN", "GAIN"): [f"{1 + number / 10:g}" for number in range(frames * at_each)],
+        ("POLLING_PERIOD", "PERIOD_MS"): [f"{1000 + number}" for number in range(frames * at_each)],
+    }
+    far, near, *talking = server.tcp(), server.local(), *(server.tcp() for _ in asked)
+    clients = [far, near, *talking]
+    for client in clients:
+        connect(client, blobs=client not in talking)
+    far.new("Switch", DEVICE, "CCD_FAST_TOGGLE", {"INDI_ENABLED": "On"})
+    far.new("Number", DEVICE, "CCD_FAST_COUNT", {"FRAMES": frames})
+    for client in clients:
+        client.set_of("CCD_FAST_COUNT", "Ok", since=0)
+    starts = [len(client.log) for client in clients]
+
+    def talk(client: Client, position: int, name: str, element: str, ones: list[str]) -> None:
+        for first in range(0, len(ones), at_each):
+            leaves = client.set_of("CCD_FAST_COUNT", since=position)
+            position = client.log.index(leaves) + 1
+            for value in ones[first : first + at_each]:
+                client.new("Number", DEVICE, name, {element: value})
+
+    def look(client: Client, position: int) -> list[bytes]:
+        pictures = []
+        for _ in range(frames):
+            sent = client.set_of("CCD1", "Ok", since=position)
+            position = client.log.index(sent) + 1
+            pictures.append(picture(sent, client.descriptors))  # kept, they would hold up the next
+        return pictures
+
+    with ThreadPoolExecutor(len(clients)) as threads:
+        looking = [threads.submit(look, *each) for each in zip(clients[:2], starts, strict=False)]
+        talks = [
+            threads.submit(talk, client, start, *name, ones)
+            for client, start, (name, ones) in zip(talking, starts[2:], asked.items(), strict=True)
+        ]
+        expose(far, 0.1)
+    for each in talks:
+        each.result()
+    for client, start in zip(clients, starts, strict=True):
+        for (name, element), ones in asked.items():
+            client.wait(is_set(name, {element: ones[-1]}), start)
+            told = [m for m in client.log[start:] if is_set(name)(m)]
+            assert [values(m)[element] for m in told] == ones
+            assert {m.get("state") for m in told} == {"Ok"}
+    names = [m.get("name") for m in far.log[starts[0] :]]
+    raced = names[names.index("CCD1") : len(names) - names[::-1].index("CCD1")]
+    assert {name for name, _ in asked} <= set(raced)
+    as_base64, attached = (each.result() for each in looking)
+    assert as_base64 == attached
+    for content in attached:
+        assert_valid(content)
+
+
 def test_local_clients_cannot_write_to_the_picture(server: Server) -> None:
     near = server.local()
     connect(near)
@@ -123,10 +194,7 @@ def test_a_picture_that_a_local_client_keeps_never_changes(server: Server) -> No
     assert len(set(inodes)) < len(inodes)
     for number, mapped in kept.items():
         assert inodes.count(inodes[number]) == 1 + inodes[:number].count(inodes[number])
-        with fits.open(io.BytesIO(mapped[:]), checksum=True) as hdus, warnings.catch_warnings():
-            warnings.simplefilter("error")  # of a checksum that is wrong
-            hdus.verify("exception")
-            assert hdus[0].verify_checksum() == hdus[0].verify_datasum() == 1
+        assert_valid(mapped[:])
 
 
 def test_a_client_that_does_not_read_holds_up_nobody(server: Server) -> None:
