@@ -15,6 +15,7 @@ from xml.etree.ElementTree import Element
 import pytest
 from astropy.io import fits
 
+from indi_picam.indi.pacing import OUT_BYTES
 from tests.system.client import Client, Predicate, picture, values
 from tests.system.conftest import DEVICE, Server, StartServer, connect
 
@@ -45,6 +46,24 @@ def story(messages: list[Element]) -> list[str]:
         if message.tag.startswith("set") and concerns and told[-1:] != [line]:
             told.append(line)
     return told
+
+
+def fast(client: Client, frames: int) -> None:
+    """Has the next exposure be so many of them, one close after the other."""
+    position = len(client.log)
+    client.new("Switch", DEVICE, "CCD_FAST_TOGGLE", {"INDI_ENABLED": "On"})
+    client.new("Number", DEVICE, "CCD_FAST_COUNT", {"FRAMES": frames})
+    client.set_of("CCD_FAST_COUNT", "Ok", since=position)
+
+
+def look(client: Client, position: int, frames: int) -> list[bytes]:
+    """The next pictures, none of which is kept attached: the driver would wait for it."""
+    pictures = []
+    for _ in range(frames):
+        sent = client.set_of("CCD1", "Ok", since=position)
+        position = client.log.index(sent) + 1
+        pictures.append(picture(sent, client.descriptors))
+    return pictures
 
 
 def is_set(name: str, told: dict[str, str] | None = None) -> Predicate:
@@ -122,8 +141,7 @@ def test_two_updates_racing_a_blob_reach_everybody_whole_and_in_order(server: Se
     clients = [far, near, *talking]
     for client in clients:
         connect(client, blobs=client not in talking)
-    far.new("Switch", DEVICE, "CCD_FAST_TOGGLE", {"INDI_ENABLED": "On"})
-    far.new("Number", DEVICE, "CCD_FAST_COUNT", {"FRAMES": frames})
+    fast(far, frames)
     for client in clients:
         client.set_of("CCD_FAST_COUNT", "Ok", since=0)
     starts = [len(client.log) for client in clients]
@@ -135,16 +153,11 @@ def test_two_updates_racing_a_blob_reach_everybody_whole_and_in_order(server: Se
             for value in ones[first : first + at_each]:
                 client.new("Number", DEVICE, name, {element: value})
 
-    def look(client: Client, position: int) -> list[bytes]:
-        pictures = []
-        for _ in range(frames):
-            sent = client.set_of("CCD1", "Ok", since=position)
-            position = client.log.index(sent) + 1
-            pictures.append(picture(sent, client.descriptors))  # kept, they would hold up the next
-        return pictures
-
     with ThreadPoolExecutor(len(clients)) as threads:
-        looking = [threads.submit(look, *each) for each in zip(clients[:2], starts, strict=False)]
+        looking = [
+            threads.submit(look, client, start, frames)
+            for client, start in zip(clients[:2], starts, strict=False)
+        ]
         talks = [
             threads.submit(talk, client, start, *name, ones)
             for client, start, (name, ones) in zip(talking, starts[2:], asked.items(), strict=True)
@@ -197,15 +210,20 @@ def test_a_picture_that_a_local_client_keeps_never_changes(server: Server) -> No
         assert_valid(mapped[:])
 
 
-def test_a_client_that_does_not_read_holds_up_nobody(server: Server) -> None:
-    idle, active = server.tcp(), server.tcp()
+def test_a_client_that_reads_late_gets_all_and_holds_up_only_what_would_be_too_much(
+    server: Server,
+) -> None:
+    """All frames at once would be 200 MB for it, and the server cuts off who is 128 MB behind."""
+    frames, at_once = 6, OUT_BYTES // (4056 * 3040 * 2)
+    late, active = server.tcp(), server.tcp()
     connect(active)
-    idle.send(f"<enableBLOB device='{DEVICE}'>Also</enableBLOB><getProperties version='1.7'/>")
-    choose_small_mode(active)
-    for _ in range(5):
-        start = expose(active, 0.1)
-        assert len(picture(active.set_of("CCD1", since=start))) > 1332 * 990 * 2
-        active.set_of("CCD_EXPOSURE", "Ok", since=start)
+    late.send(f"<enableBLOB device='{DEVICE}'>Also</enableBLOB><getProperties version='1.7'/>")
+    fast(active, frames)
+    start = expose(active, 0.1)
+    look(active, start, at_once)
+    with ThreadPoolExecutor() as threads:
+        looking = threads.submit(look, late, 0, frames)
+        assert look(active, start, frames) == looking.result()
 
 
 def test_a_picture_that_waits_for_a_client_is_told_and_comes_when_that_is_gone(
