@@ -35,8 +35,6 @@ class Message:
     values: Mapping[str, str]
     at: float
     """When the last byte had been read, time.monotonic()."""
-    first_at: float = 0.0
-    """When the first byte of a picture had been read."""
     length: int = 0
     """Bytes of a picture on the wire."""
     descriptors: tuple[int, ...] = ()
@@ -88,7 +86,7 @@ class Client:
     _reads_again_at: float = 0.0
     _content: bytearray = field(default_factory=bytearray)
     _buffer: bytearray = field(default_factory=bytearray)
-    _picture: tuple[float, bytes] | None = None
+    _picture: bytes | None = None
     _length: int = 0
     _descriptors: list[int] = field(default_factory=list)
     _inbox: deque[Message] = field(default_factory=deque)
@@ -193,7 +191,7 @@ class Client:
             if len(self._buffer) - tag.start() < _HEAD_BYTES and _END not in self._buffer:
                 return False
             head = bytes(self._buffer[tag.start() : tag.start() + _HEAD_BYTES])
-            self._picture, self._length = (at, head), 0
+            self._picture, self._length = head, 0
             return True
         head_end = self._buffer.find(b">", tag.end())
         if head_end < 0:
@@ -222,14 +220,14 @@ class Client:
         self._length += gone
         if found < 0:
             return False
-        first_at, head = self._picture
+        head = self._picture
         attributes = {
             key.decode(): value.decode()
             for key, value in re.findall(rb"(\w+)=[\"']([^\"']*)[\"']", head.partition(b">")[0])
         }
         descriptors, self._descriptors = tuple(self._descriptors), []
         content, self._content = bytes(self._content), bytearray()
-        picture = (at, first_at, self._length, descriptors, content)
+        picture = (at, self._length, descriptors, content)
         self._inbox.append(Message("setBLOBVector", attributes, {}, *picture))
         self._picture = None
         return True
