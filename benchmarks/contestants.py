@@ -89,3 +89,8 @@ PEER = Contestant(
 def peer_is_there() -> bool:
     """Whether ``make bench`` could install it."""
     return _PYLIBCAMERA.exists()
+
+
+def everyone() -> tuple[Contestant, ...]:
+    """The drivers that users can pick, as far as they are installed; ours comes last."""
+    return (REFERENCE, *((PEER,) if peer_is_there() else ()), OURS)

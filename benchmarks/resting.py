@@ -12,7 +12,7 @@ import time
 from benchmarks.contestants import OURS, SMALL_MODE
 from benchmarks.figures import Figure
 from benchmarks.processes import cpu_s, reset_peak, resident_mb
-from benchmarks.stage import Stage, stage
+from benchmarks.stage import Stage, stage, start_fast
 from benchmarks.wire import Client
 
 EXPOSURE_S, SMALL_EXPOSURE_S = 0.2, 0.01
@@ -48,7 +48,6 @@ def _growth_of_many(on_stage: Stage) -> list[Figure]:
     (worker,) = family.workers
     client.new("Switch", "PICAM_MODE", **{SMALL_MODE: "On"})
     client.set_of("PICAM_MODE", "Ok")
-    client.new("Switch", "CCD_FAST_TOGGLE", INDI_ENABLED="On")
     _take_fast(client, WARMING)
     before = [resident_mb(family.driver), resident_mb(worker)]
     open_before = len(os.listdir(f"/proc/{family.driver}/fd"))
@@ -66,9 +65,7 @@ def _growth_of_many(on_stage: Stage) -> list[Figure]:
 
 
 def _take_fast(client: Client, frames: int) -> None:
-    client.new("Number", "CCD_FAST_COUNT", FRAMES=frames)
-    client.set_of("CCD_FAST_COUNT", "Ok")
-    client.new("Number", "CCD_EXPOSURE", CCD_EXPOSURE_VALUE=SMALL_EXPOSURE_S)
+    start_fast(client, frames, SMALL_EXPOSURE_S)
     for _ in range(frames):
         client.picture().let_go()
     client.drain(0.5)

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +54,8 @@ class Contestant:
     """Whether it takes its frames from our simulated sensor, which keeps a log."""
     counts_to_completion: bool = False
     """Whether its countdown reaches 0 when it has the frame, not when the exposure ends."""
+    inside: tuple[str, ...] = ()
+    """A command that the server's, or the driver's own, is appended to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,14 @@ class Stage:
             _end_process(pidfd)
 
 
+def start_fast(client: Client, frames: int, exposure_s: float) -> None:
+    """Begins frames without a gap between them (CCD_FAST_*)."""
+    client.new("Switch", "CCD_FAST_TOGGLE", INDI_ENABLED="On")
+    client.new("Number", "CCD_FAST_COUNT", FRAMES=frames)
+    client.set_of("CCD_FAST_COUNT", "Ok")
+    client.new("Number", "CCD_EXPOSURE", CCD_EXPOSURE_VALUE=exposure_s)
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     """Waits for the end of a process that has been told to, and kills it if there is none."""
     try:
@@ -192,11 +202,8 @@ def environment(home: Path, contestant: Contestant) -> dict[str, str]:
 
 
 @contextmanager
-def stage(contestant: Contestant, *options: str, inside: Sequence[str] = ()) -> Iterator[Stage]:
-    """Puts a contestant on stage, connected and ready.
-
-    ``options`` are indiserver's; ``inside`` is a command that the server's is appended to.
-    """
+def stage(contestant: Contestant, *options: str) -> Iterator[Stage]:
+    """Puts a contestant on stage, connected and ready; ``options`` are indiserver's."""
     port = next(PORTS)
     with tempfile.TemporaryDirectory(prefix="indi_picam-benchmark-") as folder:
         home = Path(folder)
@@ -208,7 +215,7 @@ def stage(contestant: Contestant, *options: str, inside: Sequence[str] = ()) -> 
         command = [str(server), "-r", "0", "-p", str(port), "-u", _unix_path(port), *options]
         with (home / "indiserver.log").open("wb") as output:
             process = subprocess.Popen(
-                [*inside, *command, str(launcher)],
+                [*contestant.inside, *command, str(launcher)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

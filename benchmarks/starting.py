@@ -11,41 +11,46 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.contestants import OURS, PEER, REFERENCE, peer_is_there
+from benchmarks.contestants import OURS, everyone
 from benchmarks.figures import Figure
 from benchmarks.stage import Contestant, end, environment
 from benchmarks.wire import Client
 
 
 def run(rounds: int) -> list[Figure]:
+    """Both figures of everyone."""
+    return figures(everyone(), rounds)
+
+
+def figures(contestants: Sequence[Contestant], rounds: int) -> list[Figure]:
     """Both figures; the first start, with cold caches perhaps, does not count."""
-    others = [REFERENCE, *([PEER] if peer_is_there() else [])]
-    defined: dict[str, list[float]] = {each.name: [] for each in (*others, OURS)}
-    ready: dict[str, list[float]] = {each.name: [] for each in (*others, OURS)}
+    defined: dict[str, list[float]] = {each.name: [] for each in contestants}
+    ready: dict[str, list[float]] = {each.name: [] for each in contestants}
     for number in range(rounds + 1):
-        for each in (*others, OURS):
+        for each in contestants:
             first, connected = _start_and_connect(each)
             if number:
                 defined[each.name].append(first)
                 ready[each.name].append(connected)
-    figures = []
+    found = []
     for what, values, limit in (
         ("start of the driver to first definition", defined, 0.3),
         ("CONNECT to Ok, with a test frame if there is one", ready, 1.0),
     ):
         for name, seconds in values.items():
             limit_or_none = limit if name == OURS.name else None
-            figures.append(Figure(what, name, "s", tuple(seconds), limit_or_none))
-    return figures
+            found.append(Figure(what, name, "s", tuple(seconds), limit_or_none))
+    return found
 
 
 def _start_and_connect(contestant: Contestant) -> tuple[float, float]:
     with tempfile.TemporaryDirectory(prefix="indi_picam-benchmark-") as folder:
         surroundings = environment(Path(folder), contestant)
         began = time.monotonic()
-        driver, client = _start(contestant.command, contestant.device, surroundings)
+        driver, client = _start(contestant, surroundings)
         client.send("<getProperties version='1.7'/>\n")
         first = client.wait(lambda m: m.tag.startswith("def")).at - began
         client.drain(0.02)
@@ -57,15 +62,15 @@ def _start_and_connect(contestant: Contestant) -> tuple[float, float]:
 
 
 def _start(
-    command: str, device: str, surroundings: dict[str, str]
+    contestant: Contestant, surroundings: dict[str, str]
 ) -> tuple[subprocess.Popen[bytes], Client]:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with theirs:
         driver = subprocess.Popen(
-            [command],
+            [*contestant.inside, contestant.command],
             stdin=theirs.fileno(),
             stdout=theirs.fileno(),
             stderr=subprocess.DEVNULL,
             env=surroundings,
         )
-    return driver, Client(ours, device)
+    return driver, Client(ours, contestant.device)
