@@ -76,12 +76,13 @@ def _live(kind: str, sensor: str, count: int, exposure_s: float, least: float) -
     with stage(on_sensors(OURS, sensor)) as on_stage:
         client = on_stage.local if kind == "local" else on_stage.tcp
         files = _take(on_stage, client, count, exposure_s)
-        missed, share = _judged(files, on_stage.log(), _settings(on_stage))
+        found = delivered(files, on_stage.log(), settings_of(on_stage))
     what = f"batch of {count} x {exposure_s:g} s, {sensor}, live, {kind} client:"
+    share = (found.share,)
     damaged = count - len(_whole(files).keys() & set(range(1, count + 1)))
     return [
-        Figure(f"{what} frames missed", OURS.name, "", (missed,), 0),
-        Figure(f"{what} share of the sensor's rate", OURS.name, "", (share,), least, at_least=True),
+        Figure(f"{what} frames missed", OURS.name, "", (found.missed,), 0),
+        Figure(f"{what} share of the sensor's rate", OURS.name, "", share, least, at_least=True),
         Figure(f"{what} frames lost or damaged", OURS.name, "", (damaged,), 0),
     ]
 
@@ -94,13 +95,13 @@ def _slow() -> list[Figure]:
         client.bytes_per_s = SLOW_BYTES_PER_S
         with _watched(on_stage) as memory:
             files = _take(on_stage, client, SLOW_FRAMES, SLOW_S)
-        missed, _ = _judged(files, on_stage.log(), _settings(on_stage))
+        found = delivered(files, on_stage.log(), settings_of(on_stage))
     what = f"batch of {SLOW_FRAMES} x {SLOW_S:g} s on disk, client at 20 MB/s:"
     lost = SLOW_FRAMES - len(_whole(files).keys() & set(range(1, SLOW_FRAMES + 1)))
     resident = (f"{what} driver and worker resident, peak", OURS.name, "MB", (memory.resident,))
     note = "all that is mapped, the camera's buffers too; frames apart"
     return [
-        Figure(f"{what} frames missed", OURS.name, "", (missed,), 0),
+        Figure(f"{what} frames missed", OURS.name, "", (found.missed,), 0),
         Figure(f"{what} frames lost or damaged", OURS.name, "", (lost,), 0),
         Figure(*resident, RESIDENT_MB, note=note),
         Figure(f"{what} frames in memory, peak", OURS.name, "MB", (memory.frames,)),
@@ -173,15 +174,27 @@ def _watched(on_stage: Stage) -> Iterator[_Peak]:
 # -- judging ---------------------------------------------------------------------------------------
 
 
-def _settings(on_stage: Stage) -> Settings:
+def settings_of(on_stage: Stage) -> Settings:
     """Those the simulated sensor runs with."""
     sensors = on_stage.contestant.environment["INDI_PICAM_SIMULATOR"]
     file = str(on_stage.home / "simulator.ini")
     return load({"INDI_PICAM_SIMULATOR": sensors, "INDI_PICAM_SIMULATOR_CONFIG": file})
 
 
-def _judged(files: list[bytes], log: list[Entry], settings: Settings) -> tuple[int, float]:
-    """Frames missed, and the share of the sensor's own frame rate."""
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What the sensor's log says of files that were delivered."""
+
+    missed: int
+    """Frames between the first and the last that were not delivered."""
+    taken_s: float
+    """From the start of the first to that of the last."""
+    share: float
+    """Of the sensor's own frame rate."""
+
+
+def delivered(files: list[bytes], log: list[Entry], settings: Settings) -> Delivered:
+    """Finds the first and the last file in the log by their pixels, and judges what is between."""
     got = [entry for entry in log if entry["status"] == "success" and entry["request"] is not None]
     first, last = _entry_of(files[0], got, settings), _entry_of(files[-1], got[::-1], settings)
     between = [e for e in log if first["sequence"] <= e["sequence"] <= last["sequence"]]
@@ -191,7 +204,8 @@ def _judged(files: list[bytes], log: list[Entry], settings: Settings) -> tuple[i
     asked_us = first["exposure_ns"] / 1000 + 0.001  # rounded down to whole lines once already
     own = truth.registers(sensor, mode, asked_us, first["gain"], sensor.frame_limits_us(mode))
     taken_ns = last["exposure_start_ns"] - first["exposure_start_ns"]
-    return len(between) - len(different), own.frame_ns * (len(files) - 1) / taken_ns
+    share = own.frame_ns * (len(files) - 1) / taken_ns
+    return Delivered(len(between) - len(different), taken_ns * 1e-9, share)
 
 
 def _entry_of(file: bytes, candidates: list[Entry], settings: Settings) -> Entry:

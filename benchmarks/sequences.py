@@ -1,23 +1,29 @@
 """The duty cycle of 20 exposures of 1 s: one by one as Ekos asks for them, and as a batch.
 
 The share of the time in which the shutter was open, for the whole sequence with its last picture
-received (one by one), or from frame start to frame start by the sensor's log (a batch).
+received (one by one), or from frame start to frame start by the sensor's log (a batch), in which
+the delivered frames are found by their pixels.
 """
 
 from __future__ import annotations
 
-from benchmarks.contestants import OURS, PEER, REFERENCE, peer_is_there
+from benchmarks import batches
+from benchmarks.contestants import OURS, everyone
 from benchmarks.figures import Figure
-from benchmarks.stage import Contestant, Stage, stage
+from benchmarks.stage import Contestant, Stage, stage, start_fast
 
 FRAMES, EXPOSURE_S = 20, 1.0
+BATCH = f"{FRAMES} x {EXPOSURE_S:g} s as a batch (CCD_FAST_COUNT):"
 LEAST_IN_A_BATCH = 99.0
 
 
 def run(rounds: int) -> list[Figure]:
-    """Ours and the peers' one by one; ours as a batch."""
-    contestants = (REFERENCE, *((PEER,) if peer_is_there() else ()), OURS)
-    return [*map(_one_by_one, contestants), *_batch()]
+    """Everyone's, one by one and as a batch."""
+    return [
+        *map(_one_by_one, everyone()),
+        *(_arriving(each) for each in everyone() if each is not OURS),
+        *_batch(),
+    ]
 
 
 def _one_by_one(contestant: Contestant) -> Figure:
@@ -30,33 +36,40 @@ def _one_by_one(contestant: Contestant) -> Figure:
     return Figure(what, contestant.name, "%", (share,), at_least=True)
 
 
+def _arriving(contestant: Contestant) -> Figure:
+    """Of who does not say which frames of the sensor it sends."""
+    with stage(contestant) as on_stage:
+        client = on_stage.tcp
+        client.pictures(True)
+        start_fast(client, FRAMES, EXPOSURE_S)
+        times = [client.picture(60).at for _ in range(FRAMES)]
+    share = 100 * EXPOSURE_S * (FRAMES - 1) / (times[-1] - times[0])
+    note = "from the arrival of the first to that of the last"
+    return Figure(f"{BATCH} shutter open", contestant.name, "%", (share,), at_least=True, note=note)
+
+
 def _batch() -> list[Figure]:
     with stage(OURS) as on_stage:
-        taken = take_fast(on_stage, FRAMES, EXPOSURE_S)
-    starts = [entry["exposure_start_ns"] * 1e-9 for entry in taken]
-    share = 100 * EXPOSURE_S * (len(starts) - 1) / (starts[-1] - starts[0])
-    what = f"{FRAMES} x {EXPOSURE_S:g} s as a batch (CCD_FAST_COUNT):"
-    missed = taken[-1]["sequence"] - taken[0]["sequence"] + 1 - FRAMES
+        missed, starts_s = take_fast(on_stage, FRAMES, EXPOSURE_S)
+    share = 100 * EXPOSURE_S * (FRAMES - 1) / starts_s
     return [
-        Figure(f"{what} shutter open", OURS.name, "%", (share,), LEAST_IN_A_BATCH, at_least=True),
-        Figure(f"{what} frames missed", OURS.name, "", (missed,), 0),
+        Figure(f"{BATCH} shutter open", OURS.name, "%", (share,), LEAST_IN_A_BATCH, at_least=True),
+        Figure(f"{BATCH} frames missed", OURS.name, "", (missed,), 0),
     ]
 
 
-def take_fast(on_stage: Stage, frames: int, exposure_s: float) -> list[dict[str, float]]:
-    """Takes frames without a gap over TCP; returns the log's entries of those delivered."""
+def take_fast(on_stage: Stage, frames: int, exposure_s: float) -> tuple[int, float]:
+    """Takes frames without a gap over TCP.
+
+    Returns how many of the sensor's were missed between the first and the last delivered, and the
+    seconds from the start of the one to that of the other.
+    """
     client = on_stage.tcp
+    client.keeps_pictures = True
     client.pictures(True)
-    client.new("Switch", "CCD_FAST_TOGGLE", INDI_ENABLED="On")
-    client.new("Number", "CCD_FAST_COUNT", FRAMES=frames)
-    client.set_of("CCD_FAST_COUNT", "Ok")
     on_stage.log()
-    client.new("Number", "CCD_EXPOSURE", CCD_EXPOSURE_VALUE=exposure_s)
-    for _ in range(frames):
-        client.picture(60)
-    good = [
-        entry
-        for entry in on_stage.log()
-        if entry["status"] == "success" and abs(entry["exposure_ns"] * 1e-9 / exposure_s - 1) < 0.01
-    ]
-    return good[:frames]
+    start_fast(client, frames, exposure_s)
+    pictures = [client.picture(60) for _ in range(frames)]
+    files = [picture.file() for picture in pictures]
+    delivered = batches.delivered(files, on_stage.log(), batches.settings_of(on_stage))
+    return delivered.missed, delivered.taken_s
