@@ -32,6 +32,11 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def is_sensor(pid: int) -> bool:
+    """Whether a process is a simulated sensor."""
+    return "indi_picam.simulator.sensor" in _module(pid)
+
+
 def _module(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
@@ -59,7 +64,7 @@ class Family:
         while front:
             front = [child for pid in front for child in children(pid)]
             below += front
-        sensors = tuple(pid for pid in below if "indi_picam.simulator.sensor" in _module(pid))
+        sensors = tuple(filter(is_sensor, below))
         workers = tuple(pid for pid in below if "indi_picam.camera.worker" in _module(pid))
         others = tuple(pid for pid in below if pid not in workers + sensors)
         return cls(server, driver, workers, sensors, others)
