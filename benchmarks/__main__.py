@@ -23,6 +23,7 @@ from benchmarks import (
     one_by_one,
     recovering,
     resting,
+    runs,
     sequences,
     small_machine,
     starting,
@@ -34,6 +35,7 @@ Job = Callable[[int], list[Figure]]
 JOBS: dict[str, Job] = {
     "starting": starting.run,
     "hand_over": hand_over.run,
+    "runs": runs.run,
     "memory": memory.run,
     "sequences": sequences.run,
     "batches": batches.run,

@@ -113,7 +113,7 @@ def _take(on_stage: Stage, client: Client, count: int, exposure_s: float) -> lis
     client.keeps_pictures = True
     client.pictures(True)
     on_stage.log()
-    _start(client, count, exposure_s)
+    start(client, count, exposure_s)
     received: list[bytes | Message] = []
     for _ in range(count):
         picture = _batch_picture(client)
@@ -123,7 +123,8 @@ def _take(on_stage: Stage, client: Client, count: int, exposure_s: float) -> lis
     return [one if isinstance(one, bytes) else one.file() for one in received]
 
 
-def _start(client: Client, count: int, exposure_s: float) -> None:
+def start(client: Client, count: int, exposure_s: float) -> None:
+    """Begins a batch, or raises RuntimeError."""
     client.send(f"<getProperties version='1.7' device='{client.device}'/>")
     client.definition("BATCH1")
     client.new("Number", "BATCH_START", COUNT=count, EXPOSURE=exposure_s)
@@ -280,7 +281,7 @@ def _kill(on_stage: Stage, after_s: float) -> tuple[str, int]:
     _choose(client, "PICAM_MODE", SMALL_MODE)
     _choose(client, "BATCH_STORAGE", "DISK")
     driver = on_stage.family.driver
-    _start(client, KILLED_FRAMES, KILLED_EXPOSURE_S)
+    start(client, KILLED_FRAMES, KILLED_EXPOSURE_S)
     batch = client.wait(lambda m: m.name == "BATCH_STATUS" and bool(m.values["BATCH"])).values[
         "BATCH"
     ]

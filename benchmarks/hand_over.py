@@ -1,13 +1,13 @@
 """The end of an exposure to the last byte at a client, and the processor time of a frame.
 
 12.3 MP, 16 bit, by TCP and on the local socket; contestants in turn, and between them one write of
-as many bytes into fresh memory, which is the limit of the machine. indi-pylibcamera has a contest
-of its own with us: its sensor runs on between frames and would disturb the others.
+as many bytes into fresh memory, and what goes over the wire through a loopback socket, which are
+the limits of the machine. indi-pylibcamera has a contest of its own with us: its sensor runs on
+between frames and would disturb the others.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections import defaultdict
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.contestants import FLOOR, OURS, PEER, REFERENCE, peer_is_there
 from benchmarks.figures import Figure, cannot
+from benchmarks.limits import loopback_ms, one_write
 from benchmarks.stage import FRAME_BYTES, Contestant, Stage, stage
 
 EXPOSURE_S = 0.2
@@ -25,6 +26,7 @@ WIRES = {
     "TCP": "end of exposure to last byte, TCP",
     "local": "end of exposure to message and descriptor, local",
 }
+ON_THE_WIRE = {FRAME_BYTES: "a frame's bytes", -(-FRAME_BYTES // 3) * 4: "a frame in base64"}
 _SETTLING = 2
 """Frames before those that count."""
 
@@ -39,7 +41,9 @@ class Contest:
     cpu: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     """By contestant and kind of process."""
     writes: list[float] = field(default_factory=list)
-    """One write of the frame's bytes each."""
+    """Processor time of one write of the frame's bytes each."""
+    loopback: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """By how many bytes went through a loopback socket."""
 
 
 def run(rounds: int) -> list[Figure]:
@@ -76,7 +80,9 @@ def _contest(on_stage: Sequence[Stage], wire: str, rounds: int) -> Contest:
                 for process, used in cpu_ms.items():
                     contest.cpu[name, process].append(used)
         if number >= 0:
-            contest.writes.append(one_write_ms())
+            contest.writes.append(one_write(FRAME_BYTES).cpu_ms)
+            for size in ON_THE_WIRE if wire == "TCP" else ():
+                contest.loopback[size].append(loopback_ms(size))
     return contest
 
 
@@ -88,19 +94,6 @@ def _one(each: Stage, wire: str) -> tuple[float, dict[str, float]]:
     (each.local if wire == "TCP" else each.tcp).drain()
     cpu_ms = {process: MS * (after[process] - before[process]) for process in before}
     return MS * (shot.picture.at - shot.over_at), cpu_ms
-
-
-def one_write_ms() -> float:
-    """Processor time of one write of a frame into a new memfd."""
-    pixels = bytearray(os.urandom(1 << 20)) * (FRAME_BYTES // (1 << 20) + 1)
-    memory = os.memfd_create("one write")
-    began = time.process_time()
-    written = os.pwrite(memory, memoryview(pixels)[:FRAME_BYTES], 0)
-    took = time.process_time() - began
-    if written < FRAME_BYTES:
-        raise RuntimeError(f"one write took {written} of {FRAME_BYTES} bytes")
-    os.close(memory)
-    return MS * took
 
 
 def _figures(contest: Contest, other: Contestant, ratio: float) -> list[Figure]:
@@ -117,6 +110,10 @@ def _figures(contest: Contest, other: Contestant, ratio: float) -> list[Figure]:
     if FLOOR.name in times:
         writes = (*contest.writes,)
         figures.append(Figure("one write of 24.7 MB into fresh memory", "kernel", "ms", writes))
+        for size, took in contest.loopback.items():
+            rate = size / 1e3 / statistics.median(took)
+            row = f"{ON_THE_WIRE[size]}, {size / 1e6:.1f} MB, through a loopback socket"
+            figures.append(Figure(row, "kernel", "ms", (*took,), note=f"{rate:.0f} MB/s"))
     for name in times:
         figures += _cpu_figures(contest, name)
     return figures

@@ -40,7 +40,7 @@ def one(contestant: Contestant, rounds: int) -> Figure:
         client.pictures(True)
         on_stage.expose(EXPOSURE_S, client)
         for _ in range(min(rounds, 10)):
-            processes_mb, frames_mb = _in_flight_mb(on_stage)
+            processes_mb, frames_mb = in_flight_mb(on_stage)
             whole.append(processes_mb + frames_mb)
             client.drain(0.1)
     limit = ONE_MB if contestant.name == OURS.name else None
@@ -49,7 +49,8 @@ def one(contestant: Contestant, rounds: int) -> Figure:
     return Figure(what, contestant.name, "MB", tuple(whole), limit, note=note)
 
 
-def _in_flight_mb(on_stage: Stage) -> tuple[float, float]:
+def in_flight_mb(on_stage: Stage) -> tuple[float, float]:
+    """The same as now_mb when a picture has just arrived at the local client, which holds it."""
     on_stage.local.new("Number", "CCD_EXPOSURE", CCD_EXPOSURE_VALUE=EXPOSURE_S)
     picture = on_stage.local.picture()
     found_mb = now_mb(on_stage)
@@ -73,7 +74,7 @@ def many(contestant: Contestant) -> list[Figure]:
         client = on_stage.local
         client.pictures(True)
         on_stage.expose(EXPOSURE_S, client)
-        one_mb = sum(_in_flight_mb(on_stage))
+        one_mb = sum(in_flight_mb(on_stage))
         client.drain(0.1)
         start_fast(client, MANY, EXPOSURE_S)
         time.sleep(MANY * EXPOSURE_S + 2)

@@ -1,0 +1,65 @@
+"""The processor time of a frame of 12.3 MP in runs: a batch in memory, and fast exposures.
+
+Driver and worker over a whole run, its beginning and end included, divided by its frames, which
+flow to a local client; after each run one write of as many bytes as a frame has. A frame of a batch
+has a checksum more than others. The limits are those of a single frame.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+from benchmarks.batches import start as start_batch
+from benchmarks.contestants import OURS, everyone
+from benchmarks.figures import Figure
+from benchmarks.limits import MS, one_write
+from benchmarks.stage import FRAME_BYTES, Contestant, stage, start_fast
+from benchmarks.wire import Client
+
+FRAMES, EXPOSURE_S = 20, 0.1
+PEERS_EXPOSURE_S = 1.0
+"""At which they keep up."""
+WRITES, DRIVER_MS = 2, 5.0
+Start = Callable[[Client, int, float], None]
+
+
+def run(rounds: int) -> list[Figure]:
+    """Ours in both kinds of run, the peers in fast exposures."""
+    few = max(3, rounds // 4)
+    figures = _figures(OURS, "a batch in memory", start_batch, EXPOSURE_S, few)
+    for each in everyone():
+        exposure_s = EXPOSURE_S if each is OURS else PEERS_EXPOSURE_S
+        figures += _figures(each, "fast exposures", start_fast, exposure_s, few)
+    return figures
+
+
+def _figures(
+    contestant: Contestant, kind: str, start: Start, exposure_s: float, rounds: int
+) -> list[Figure]:
+    drivers, both, writes = [], [], []
+    with stage(contestant) as on_stage:
+        client = on_stage.local
+        client.pictures(True)
+        for number in range(-1, rounds):
+            before = on_stage.family.cpu_s()
+            start(client, FRAMES, exposure_s)
+            for _ in range(FRAMES):
+                client.picture(60).let_go()
+            time.sleep(0.5)  # what a driver does after the last byte belongs to the run
+            after = on_stage.family.cpu_s()
+            write_ms = one_write(FRAME_BYTES).cpu_ms
+            if number >= 0:
+                driver, worker = (after[each] - before[each] for each in ("driver", "worker"))
+                drivers.append(MS * driver / FRAMES)
+                both.append(MS * (driver + worker) / FRAMES)
+                writes.append(write_ms)
+    what = f"processor time of a frame in {kind} of {FRAMES} x {exposure_s:g} s:"
+    if contestant is not OURS:
+        return [Figure(f"{what} driver", contestant.name, "ms", (*drivers,))]
+    limit, note = WRITES * statistics.median(writes), f"limit: {WRITES} writes"
+    return [
+        Figure(f"{what} driver", contestant.name, "ms", (*drivers,), DRIVER_MS),
+        Figure(f"{what} driver and worker", contestant.name, "ms", (*both,), limit, note=note),
+    ]
