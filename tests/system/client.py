@@ -70,14 +70,7 @@ class Client:
 
     def set_of(self, name: str, state: str | None = None, since: int | None = None) -> Element:
         """The next set of a property, in a state if one is given."""
-        return self.wait(
-            lambda m: (
-                m.tag.startswith("set")
-                and m.get("name") == name
-                and state in (None, m.get("state"))
-            ),
-            since,
-        )
+        return self.wait(is_set(name, state), since)
 
     def definition(self, name: str, device: str | None = None, since: int = 0) -> Element:
         """The definition of a property."""
@@ -128,6 +121,16 @@ class Client:
 
 def _text(message: Element) -> str:
     return f"{message.tag} {message.attrib}"
+
+
+def is_set(name: str, state: str | None = None, told: Mapping[str, str] | None = None) -> Predicate:
+    """Whether a message is a set of a property; in this state and with these values, if given."""
+    return lambda m: (
+        m.tag.startswith("set")
+        and m.get("name") == name
+        and state in (None, m.get("state"))
+        and told in (None, values(m))
+    )
 
 
 def values(message: Element) -> dict[str, str]:

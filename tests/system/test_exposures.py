@@ -16,7 +16,7 @@ import pytest
 from astropy.io import fits
 
 from indi_picam.indi.pacing import OUT_BYTES
-from tests.system.client import Client, Predicate, picture, values
+from tests.system.client import Client, is_set, picture, values
 from tests.system.conftest import DEVICE, Server, StartServer, connect
 
 SMALL_MODE = "1332x990_10"
@@ -64,11 +64,6 @@ def look(client: Client, position: int, frames: int) -> list[bytes]:
         position = client.log.index(sent) + 1
         pictures.append(picture(sent, client.descriptors))
     return pictures
-
-
-def is_set(name: str, told: dict[str, str] | None = None) -> Predicate:
-    """Whether a message is a set of a property, with these values if there are some."""
-    return lambda m: m.tag.startswith("set") and m.get("name") == name and told in (None, values(m))
 
 
 def assert_valid(content: bytes) -> None:
@@ -167,7 +162,7 @@ def test_two_updates_racing_a_blob_reach_everybody_whole_and_in_order(server: Se
         each.result()
     for client, start in zip(clients, starts, strict=True):
         for (name, element), ones in asked.items():
-            client.wait(is_set(name, {element: ones[-1]}), start)
+            client.wait(is_set(name, told={element: ones[-1]}), start)
             told = [m for m in client.log[start:] if is_set(name)(m)]
             assert [values(m)[element] for m in told] == ones
             assert {m.get("state") for m in told} == {"Ok"}
