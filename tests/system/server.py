@@ -82,11 +82,12 @@ def serving(
 
 
 def wait_until_it_listens(server: Server) -> None:
-    """Returns when a client can connect."""
+    """Returns when clients can connect, over TCP and, which comes last, on the machine."""
     deadline = time.monotonic() + 10
     while True:
         try:
             Client.tcp(server.port).close()
+            Client.local(server.path).close()
         except ConnectionRefusedError:
             assert time.monotonic() < deadline, server.log.read_text()
             assert server.process.poll() is None, server.log.read_text()
