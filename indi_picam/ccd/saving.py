@@ -124,14 +124,21 @@ class Saving:
     def _changed(self, changed: Property) -> None:
         """A client changed a setting: some are saved at once."""
         if changed.name in AT_ONCE and not self._loading:
-            _DISK.submit(self._save_one, changed.name, self._saved())
+            _DISK.submit(self._save_one, changed.name, self._saved(), whole=self._is_whole)
 
-    def _save_one(self, name: str, vectors: list[AnyVector]) -> None:
+    def _save_one(self, name: str, vectors: list[AnyVector], *, whole: bool) -> None:
         """In a thread."""
         try:
             config.save_one(self._path, self._device.name, name, vectors)
+            if whole:
+                config.keep_default(self._path, self._device.name, vectors)
         except config.ConfigFault as fault:
             note(str(fault))
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether all settings are there: those of a camera that is not connected are but a few."""
+        return self._device.shows("CCD_EXPOSURE")
 
     def _saved(self) -> list[AnyVector]:
         return [self._device[name].vector for name in SAVED_ORDER if self._device.shows(name)]
@@ -174,11 +181,8 @@ class Saving:
         await self._keep_default()
 
     async def _keep_default(self) -> None:
-        """Keeps the settings after the first load or save as the default ones, as INDI::CCD does.
-
-        Those of a camera that is not connected are not all there are.
-        """
-        if self._device.shows("CCD_EXPOSURE"):
+        """Keeps those after the first load or save as the default ones, as INDI::CCD does."""
+        if self._is_whole:
             vectors = self._saved()
             try:
                 await self._on_disk(config.keep_default, self._path, self._device.name, vectors)
