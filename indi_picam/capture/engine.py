@@ -187,6 +187,7 @@ class Engine:
     def start(self, plan: ExposurePlan, listener: Listener[Any]) -> None:
         """Begins an exposure; the engine must be idle. All further news goes to the listener."""
         self.state = State.ARMING
+        self._left = plan.request.count
         self._exposure = asyncio.create_task(self._expose(plan, listener), name="exposure")
 
     def change_count(self, left: int) -> None:
@@ -235,8 +236,7 @@ class Engine:
         self.state = State.CLOSED
 
     async def _expose(self, plan: ExposurePlan, listener: Listener[Any]) -> None:
-        self._left, self._frame_asked_s = plan.request.count, clock.monotonic_s()
-        self._repeated = 0
+        self._frame_asked_s, self._repeated = clock.monotonic_s(), 0
         try:
             while self._left:
                 try:

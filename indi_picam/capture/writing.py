@@ -71,7 +71,7 @@ class Writing:
         self.directory: Path | None = None
         """Where new batches go, if that is possible at present."""
         self._failing: dict[Path, OSError] = {}
-        """The directories that failed since all were last tried."""
+        """The directories, or batches in them, that failed since all were last tried."""
         self.trouble = ""
         """The sentence about disks that fail now."""
 
@@ -115,6 +115,8 @@ class Writing:
                 with suppress(FileNotFoundError):  # its disk was taken out
                     await asyncio.to_thread(manifest.delete_batch, batch.folder)
             self._shelf.forget(batch)
+        batch.frames.clear()
+        self._counted.set()  # nobody needs to wait for them any more
         self.wake()
 
     def count(self, batch: Batch, frame: Frame) -> None:
@@ -168,9 +170,14 @@ class Writing:
         try:
             await work
         except OSError as fault:
-            if (directory := self._directory_of(batch)) is not None:
+            # That of one batch may have been removed by hand.
+            gone = batch.folder if fault.errno == errno.ENOENT else None
+            if (directory := gone or self._directory_of(batch)) is not None:
                 self._failing[directory] = fault
         return True
+
+    def _fails(self, batch: Batch) -> bool:
+        return bool(self._failing.keys() & {batch.folder, self._directory_of(batch)})
 
     def _directory_of(self, batch: Batch) -> Path | None:
         """Where a batch is kept, or would be now; None if nowhere."""
@@ -184,7 +191,7 @@ class Writing:
         if not due:
             return None
         for frame, batch in self._shelf.in_memory.items():
-            if self._directory_of(batch) in (None, *self._failing):
+            if self._directory_of(batch) is None or self._fails(batch):
                 continue
             if batch.where is Where.DISK or (short and not frame.delivering):
                 return frame
@@ -192,11 +199,7 @@ class Writing:
 
     def _next_to_note(self) -> Batch | None:
         for batch in self._shelf.values():
-            if (
-                batch.folder is not None
-                and batch.lines
-                and batch.folder.parent not in self._failing
-            ):
+            if batch.folder is not None and batch.lines and not self._fails(batch):
                 return batch
         return None
 
@@ -209,9 +212,10 @@ class Writing:
     async def _write(self, batch: Batch, frame: Frame) -> None:
         if batch.folder is None:
             await self.make_folder(batch)
-            self._listener.store_news(
-                f"Memory runs short: frames of batch {batch.id} are written to {batch.folder}."
-            )
+            if batch.where is Where.MEMORY:
+                self._listener.store_news(
+                    f"Memory runs short: frames of batch {batch.id} are written to {batch.folder}."
+                )
         assert batch.folder is not None  # noqa: S101 - just made
         if await asyncio.to_thread(self._free_disk, batch.folder) < frame.size:
             if not await self._push_out(frame.size, batch.folder):
@@ -242,7 +246,7 @@ class Writing:
             return False
         for batch in self._shelf.in_order():
             folder, frames = batch.folder, _oldest(batch.acknowledged_on_disk(), size)
-            if not frames or folder is None or folder.parent in self._failing:
+            if not frames or folder is None or self._fails(batch):
                 continue
             if disk_of is None or await asyncio.to_thread(storage.share_a_disk, disk_of, folder):
                 return await self._tried(batch, self._delete(batch, folder, frames))

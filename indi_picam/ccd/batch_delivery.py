@@ -11,6 +11,7 @@ import asyncio
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from indi_picam.capture.engine import DeliveryFault
 from indi_picam.capture.storage import StoreFault
@@ -31,7 +32,7 @@ class BatchDelivery:
         image: Property,
         on_sent: Callable[[str], None],
     ) -> None:
-        """``on_sent`` is told the batch of each frame that went out."""
+        """``on_sent`` is told the batch of each frame that went out, or could not."""
         self._device = device
         self._store = store
         self._sending = sending
@@ -74,13 +75,15 @@ class BatchDelivery:
                 if not isinstance(fault, (StoreFault, DeliveryFault)):
                     note(traceback.format_exc())
                 self._device.message(f"Frame {number} of batch {batch}: {fault}", "WARNING")
+                self._on_sent(batch)  # a damaged one counts as missing from now on
 
     async def _send(self, batch: str, number: int) -> None:
         frame = await self._store.open(batch, number)
         try:
             outgoing = await self._sending.prepare(frame.descriptor, frame.size, of_batch=True)
         except BaseException:
-            self._store.release(batch, number)
+            with suppress(StoreFault):  # discarded meanwhile
+                self._store.release(batch, number)
             raise
         if outgoing is None:
             self._store.acknowledge(batch, [number])

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -295,10 +294,17 @@ class Batches:
     async def _end(self, run: BatchRun) -> None:
         how = await run.over()
         self._run = None
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(SAFE_LIMIT_S):
                 await self._store.all_counted(run.order.id)
-        batch = self._store.batch(run.order.id)
+        except TimeoutError:
+            self._device.message("Not all frames are safe on the disk yet.", "WARNING")
+        try:
+            batch = self._store.batch(run.order.id)
+        except StoreFault:  # discarded meanwhile
+            self._device.set(self._start, state=ENDS[how])
+            self._tell(f"Batch {run.order.id} was discarded.")
+            return
         self._store.end(batch.id, how)
         words = f"Batch {batch.id} {how}: {batch.taken} of {batch.count} frames taken."
         if how != "complete":

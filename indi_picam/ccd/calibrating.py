@@ -279,7 +279,8 @@ class Calibrating:
         """Lets the camera go, and tells how measuring ended."""
         if full:
             self._engine.held = self._in_full = False
-        self._task = None
+        if self._task is task:
+            self._task = None
         self._wait_for_rest()
         state, sentence = State.IDLE, "Measuring was ended before it was finished."
         if not task.cancelled():

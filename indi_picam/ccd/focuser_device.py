@@ -182,8 +182,8 @@ class FocuserDevice:
         """Waits while the camera is being connected, or may be asked to in a moment."""
         if self._camera_is_there:
             return
-        self._camera_told.clear()
         for patience_s in (EXPECTED_S, OPENING_S):
+            self._camera_told.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._camera_told.wait(), patience_s)
             if not self._camera_opens:

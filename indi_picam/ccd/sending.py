@@ -90,13 +90,13 @@ class Sending:
         return outgoing
 
     async def _turn(self, size: int, *, tell: bool) -> None:
-        telling = asyncio.get_running_loop().call_later(_PATIENCE_S, self._tell_of_waiting)
-        if not tell:
-            telling.cancel()
+        loop = asyncio.get_running_loop()
+        telling = loop.call_later(_PATIENCE_S, self._tell_of_waiting) if tell else None
         try:
             await self._link.blob_slot(size)
         finally:
-            telling.cancel()
+            if telling is not None:
+                telling.cancel()
 
     def _tell_of_waiting(self) -> None:
         self._device.message(

@@ -206,7 +206,7 @@ class Picture:
 
 
 def write_picture(folder: Path, prefix: str, extension: str, picture: Picture) -> Path:
-    """Writes a file beside its place and renames it; after an OSError nothing is left of it."""
+    """Writes a file beside its place and renames it; an OSError leaves nothing half-written."""
     beside = None
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -261,4 +261,8 @@ def _take_free_name(beside: Path, path: Path) -> None:
             raise
         # File systems of USB sticks have no links.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
-        beside.replace(path)
+        try:
+            beside.replace(path)
+        except OSError:
+            path.unlink()
+            raise

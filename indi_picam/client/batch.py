@@ -181,17 +181,20 @@ class Batch:
             self._tell_of_others()
 
     def _tell_of_others(self) -> None:
-        """Frames may have gone to another client, which acknowledged them, or to the Pi's disk.
+        """Frames may have gone to another client or to the Pi's disk, or be damaged there.
 
         Raises:
             Failure: so did frames that were asked for here.
         """
-        elsewhere = self.progress.taken - len(self.here)
+        wanted = self.progress.taken
+        if self._is_ours and not self._wants_no_more:
+            wanted = max(wanted, self._count)
+        elsewhere = wanted - len(self.here)
         if elsewhere <= 0:
             return
         sentence = (
             f"{elsewhere} frames of batch {self.id} are not here: another client acknowledged "
-            "them, or they were saved on the Pi (UPLOAD_MODE)."
+            "them, they were saved on the Pi (UPLOAD_MODE), or are damaged there."
         )
         if self._is_ours:
             raise Failure(Exit.CAMERA, sentence)
@@ -269,8 +272,9 @@ class Batch:
 
     def _ended(self) -> None:
         self._running = False
-        start = self._device.get("BATCH_START")
-        if start is None or start.state == "Ok":
+        start, stored = self._device.get("BATCH_START"), self._stored
+        # BATCH_START may be another batch's by now.
+        if start is None or (stored is not None and stored.taken >= stored.asked):
             return
         if start.state == "Alert":
             why = self._device.connection.complaint(self._device.name, 0) or "no reason given"

@@ -235,9 +235,7 @@ class Job:
         )
         if self._is_disk_batch is None:
             where = {stored.id: stored.where for stored in stored_batches(self._device)}
-            # A new batch is not listed yet; if it is on disk, frames count when they are there.
-            counted = "disk" if 0 < taken <= on_disk else "memory"
-            self._is_disk_batch = where.get(id, counted) == "disk"
+            self._is_disk_batch = where.get(id) == "disk"
         return place(number, taken, in_memory, on_disk, is_disk_batch=self._is_disk_batch)
 
     def _take_batch(self, batch: Batch) -> None:

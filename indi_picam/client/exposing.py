@@ -45,12 +45,16 @@ class Exposing:
                 )
             if exposure.number <= before:
                 return None
+            if was_busy and not countdown.has_begun and connection.complaint(device.name, before):
+                # Refused, while the exposure of another client goes on.
+                raise device.refusal(f"an exposure of {shutter_s:g} s", "CCD_EXPOSURE", before)
             countdown.heard(exposure)
             has_ended = exposure.state == "Alert" or (
                 exposure.state == "Idle" and countdown.has_begun
             )
             return exposure if connection.blobs or has_ended else None
 
+        was_busy = self._is_busy
         before = connection.send(device.name, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": shutter_s})
         self._exposing = True
         limit_s = shutter_s + EXPOSURE_MARGIN_S

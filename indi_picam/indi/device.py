@@ -5,7 +5,8 @@ Every request (``new*``) is answered with exactly one ``set*``, whatever its han
 =================================  ==============================================================
 request                            answer
 =================================  ==============================================================
-nonsense, or refused by handler    values unchanged, the refusal's state (Alert), its sentence
+nonsense                           values unchanged, Alert (Busy stays Busy), a sentence
+refused by the guard or handler    values unchanged, the refusal's state (Alert), its sentence
 fits, handler returns              the Answer's values and state
 fits, no handler                   the values asked for, Ok
 one of many with all Off           values unchanged, Ok
