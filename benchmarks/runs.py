@@ -19,7 +19,7 @@ from benchmarks.stage import FRAME_BYTES, Contestant, stage, start_fast
 from benchmarks.wire import Client
 
 FRAMES, EXPOSURE_S = 20, 0.1
-PEERS_EXPOSURE_S = 1.0
+PEERS_FRAMES, PEERS_EXPOSURE_S = 5, 1.0
 """At which they keep up."""
 WRITES, DRIVER_MS = 2, 5.0
 Start = Callable[[Client, int, float], None]
@@ -28,34 +28,35 @@ Start = Callable[[Client, int, float], None]
 def run(rounds: int) -> list[Figure]:
     """Ours in both kinds of run, the peers in fast exposures."""
     few = max(3, rounds // 4)
-    figures = _figures(OURS, "a batch in memory", start_batch, EXPOSURE_S, few)
+    figures = _figures(OURS, "a batch in memory", start_batch, (FRAMES, EXPOSURE_S), few)
     for each in everyone():
-        exposure_s = EXPOSURE_S if each is OURS else PEERS_EXPOSURE_S
-        figures += _figures(each, "fast exposures", start_fast, exposure_s, few)
+        series = (FRAMES, EXPOSURE_S) if each is OURS else (PEERS_FRAMES, PEERS_EXPOSURE_S)
+        figures += _figures(each, "fast exposures", start_fast, series, few)
     return figures
 
 
 def _figures(
-    contestant: Contestant, kind: str, start: Start, exposure_s: float, rounds: int
+    contestant: Contestant, kind: str, start: Start, series: tuple[int, float], rounds: int
 ) -> list[Figure]:
+    frames, exposure_s = series
     drivers, both, writes = [], [], []
     with stage(contestant) as on_stage:
         client = on_stage.local
         client.pictures(True)
         for number in range(-1, rounds):
             before = on_stage.family.cpu_s()
-            start(client, FRAMES, exposure_s)
-            for _ in range(FRAMES):
+            start(client, frames, exposure_s)
+            for _ in range(frames):
                 client.picture(60).let_go()
             time.sleep(0.5)  # what a driver does after the last byte belongs to the run
             after = on_stage.family.cpu_s()
             write_ms = one_write(FRAME_BYTES).cpu_ms
             if number >= 0:
                 driver, worker = (after[each] - before[each] for each in ("driver", "worker"))
-                drivers.append(MS * driver / FRAMES)
-                both.append(MS * (driver + worker) / FRAMES)
+                drivers.append(MS * driver / frames)
+                both.append(MS * (driver + worker) / frames)
                 writes.append(write_ms)
-    what = f"processor time of a frame in {kind} of {FRAMES} x {exposure_s:g} s:"
+    what = f"processor time of a frame in {kind} of {frames} x {exposure_s:g} s:"
     if contestant is not OURS:
         return [Figure(f"{what} driver", contestant.name, "ms", (*drivers,))]
     limit, note = WRITES * statistics.median(writes), f"limit: {WRITES} writes"
