@@ -216,6 +216,23 @@ def test_the_number_of_fast_frames_may_be_changed_while_they_are_taken(
     client.set_of("CCD_EXPOSURE", "Ok", since=start)
 
 
+def test_the_number_of_fast_frames_may_come_right_behind_their_order(client: Client) -> None:
+    ask(client, "Switch", "CCD_FAST_TOGGLE", {"INDI_ENABLED": "On"})
+    ask(client, "Number", "CCD_FAST_COUNT", {"FRAMES": 50})
+    start = len(client.log)
+    numbers = (("CCD_EXPOSURE", "CCD_EXPOSURE_VALUE", 0.2), ("CCD_FAST_COUNT", "FRAMES", 2))
+    client.send(  # in one write: the driver reads both before it does anything
+        "".join(
+            f"<newNumberVector device='{DEVICE}' name='{name}'>"
+            f"<oneNumber name='{element}'>{value}</oneNumber></newNumberVector>"
+            for name, element, value in numbers
+        )
+    )
+    client.set_of("CCD_FAST_COUNT", "Idle", since=start)
+    ask(client, "Number", "CCD_GAIN", {"GAIN": 2})
+    assert sum(m.tag == "setBLOBVector" for m in client.log[start:]) == 2
+
+
 def test_a_fast_exposure_switched_on_holds_for_the_next(client: Client) -> None:
     start = expose(client, 0.5)
     client.set_of("CCD_EXPOSURE", "Busy", since=start)
