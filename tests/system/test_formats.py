@@ -322,8 +322,9 @@ def test_a_batch_keeps_the_format_it_was_ordered_in(camera: Camera) -> None:
     camera.set("Switch", "CCD_CAPTURE_FORMAT", INDI_RGB="On")
     camera.set("Number", "CCD_FRAME", X=0, Y=0, WIDTH=101, HEIGHT=77)
     start = start_batch(camera.client, 4, 4)
-    camera.set("Switch", "CCD_CAPTURE_FORMAT", INDI_RAW="On")
-    camera.set("Number", "PICAM_CONTRAST", VALUE=3)
+    camera.set("Switch", "CCD_CAPTURE_FORMAT", "Alert", INDI_RAW="On")
+    camera.set("Number", "PICAM_CONTRAST", "Alert", VALUE=3)
+    camera.set("Switch", "CCD_CAPTURE_FORMAT", INDI_RGB="On")  # as it is
     frames = delivered(camera.client, start, 4)
     assert numbers(frames) == [1, 2, 3, 4]
     for frame in frames:
@@ -331,6 +332,7 @@ def test_a_batch_keeps_the_format_it_was_ordered_in(camera: Camera) -> None:
             header = hdus[0].header
             assert (hdus[0].data.shape, header["CONTRAST"]) == ((3, 77, 101), 1)
     camera.client.set_of("BATCH_START", "Ok", since=start)
+    camera.set("Switch", "CCD_CAPTURE_FORMAT", INDI_RAW="On")
     assert camera.take(1)[1].shape == (77, 101)
 
 
