@@ -61,6 +61,7 @@ def connection(client: Client, state: str, since: int) -> Element:
 def connect_both(client: Client) -> None:
     """As Ekos does: all devices of the profile at the same moment, in any order."""
     client.send(f"<enableBLOB device='{DEVICE}'>Also</enableBLOB>")
+    client.definition("CONNECTION", FOCUSER)  # before it, the server knows no such device
     position = len(client.log)
     client.new("Switch", FOCUSER, "CONNECTION", {"CONNECT": "On"})
     client.new("Switch", DEVICE, "CONNECTION", {"CONNECT": "On"})
