@@ -31,6 +31,8 @@ def start(start_server: StartServer, directory: Path, cameras: str = "imx708") -
     client: Client = start_server(environment=environment(directory, cameras)).tcp()
     client.send("<getProperties version='1.7'/>")
     client.definition("ACTIVE_DEVICES", DEVICE)
+    if "imx708" in cameras:
+        client.definition("CONNECTION", FOCUSER)  # before it, the server knows no such device
     return client
 
 
@@ -61,7 +63,6 @@ def connection(client: Client, state: str, since: int) -> Element:
 def connect_both(client: Client) -> None:
     """As Ekos does: all devices of the profile at the same moment, in any order."""
     client.send(f"<enableBLOB device='{DEVICE}'>Also</enableBLOB>")
-    client.definition("CONNECTION", FOCUSER)  # before it, the server knows no such device
     position = len(client.log)
     client.new("Switch", FOCUSER, "CONNECTION", {"CONNECT": "On"})
     client.new("Switch", DEVICE, "CONNECTION", {"CONNECT": "On"})
