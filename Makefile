@@ -6,6 +6,8 @@
 # They install what they need first (packaging/prepare) and are quick about it the second time.
 
 SHELL := /bin/bash
+# Each of some hundred drivers, workers and sensors would compile itself anew.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PIP := -c packaging/constraints.txt -e .[camera,client,test,dev]
 

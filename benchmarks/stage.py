@@ -196,7 +196,9 @@ def environment(home: Path, contestant: Contestant) -> dict[str, str]:
     """Of a contestant: a home of its own, and a simulated sensor that keeps a log."""
     settings = home / "simulator.ini"
     settings.write_text("[simulator]\nlog_file = frames.log\nrun_directory = .\n")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("INDI", "XDG_"))}
+    # What is installed has its bytecode: without, each start would compile the driver anew.
+    unwanted = ("INDI", "XDG_", "PYTHONDONTWRITEBYTECODE")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
     own = {"HOME": str(home), "INDI_PICAM_SIMULATOR_CONFIG": str(settings)}
     return clean | own | dict(contestant.environment)
 

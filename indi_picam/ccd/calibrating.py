@@ -15,6 +15,7 @@ connected. Called by the camera device.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ from indi_picam.capture.plan import ExposurePlan
 from indi_picam.ccd.uploading import Uploading
 from indi_picam.holding import hold
 from indi_picam.indi.device import Answer, Device, Property
+from indi_picam.indi.journal import note
 from indi_picam.indi.link import Link
 from indi_picam.indi.vectors import (
     Blob,
@@ -263,6 +265,12 @@ class Calibrating:
         except (CameraFault, OSError, ValueError) as fault:
             self._settled.add((subject, directory))
             return State.ALERT, f"The camera could not be measured: {fault}"
+        except GaveWay:
+            raise
+        except Exception as fault:
+            note(f"{self._device.name}: measuring failed.\n{traceback.format_exc()}")
+            self._settled.add((subject, directory))
+            return State.ALERT, f"Measuring failed inside the driver: {fault!r}."
         finally:
             measuring.close()
         self._settled.add((subject, directory))

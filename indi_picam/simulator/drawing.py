@@ -1,7 +1,7 @@
 """Buffers of the process that uses the camera, and frames on their way into them.
 
 Called by the sensor's process. A frame is drawn while it is exposed, in steps short enough to keep
-every appointment between them. Knows nothing of when frames are due.
+every appointment between them.
 """
 
 from __future__ import annotations
@@ -42,9 +42,14 @@ class Drawing:
         picture: Picture,
         look: Look,
         buffers: Sequence[Buffer],
+        now_ns: int,
     ) -> None:
         self._frame, self._asked = frame, asked
         self.exposure, self.look = exposure, look
+        # Whoever got the last frame works on it now, at the speed of the memory, of which a real
+        # sensor takes a hundredth and drawing half.
+        self.begins_ns = now_ns + (frame.end_ns - now_ns) // 4
+        """When to take the first step."""
         self._steps = _draw(picture, exposure, look, buffers)
         self.finished = False
 

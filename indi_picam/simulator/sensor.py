@@ -95,20 +95,21 @@ class SensorProcess:
         stream = self._stream
         if not stream:
             return None
-        coming = stream.coming()
+        coming, now = stream.coming(), clock.monotonic_ns()
         if coming and not (self._drawing and self._drawing.is_of(*coming)):
             self._drawing = self._new_drawing(*coming)
-        if self._drawing and not self._drawing.finished:
-            return 0.0
         wait = 0.1
         if stream.next_ns is not None:
-            wait = clock.real_s((stream.next_ns - clock.monotonic_ns()) * 1e-9) - SPIN_S
+            wait = clock.real_s((stream.next_ns - now) * 1e-9) - SPIN_S
+        if self._drawing and not self._drawing.finished:
+            wait = min(wait, clock.real_s((self._drawing.begins_ns - now) * 1e-9))
         least = 0.0 if coming else UNWATCHED_S
         return min(max(wait, least), 0.1)
 
     def _go_on(self, stream: Stream) -> None:
-        if self._drawing and not self._drawing.finished:
-            self._drawing.step()
+        drawing = self._drawing
+        if drawing and not drawing.finished and drawing.begins_ns <= clock.monotonic_ns():
+            drawing.step()
         next_ns = stream.next_ns
         if next_ns is not None:
             while 0 < clock.real_s((next_ns - clock.monotonic_ns()) * 1e-9) <= SPIN_S:
@@ -156,7 +157,8 @@ class SensorProcess:
         )
         look = self._ipa.look(asked.controls, frame.settings)
         buffers = [self._buffers[number] for number in asked.buffers]
-        return Drawing(frame, asked, exposure, self._picture(), look, buffers)
+        now_ns = clock.monotonic_ns()
+        return Drawing(frame, asked, exposure, self._picture(), look, buffers, now_ns)
 
     def _complete(self, frame: Frame) -> None:
         asked, drawing = frame.asked, self._drawing

@@ -7,6 +7,7 @@ only those that a Raspberry Pi camera has or picamera2 names.
 from __future__ import annotations
 
 import enum
+import functools
 import operator
 from typing import Any
 
@@ -228,6 +229,7 @@ _fill(properties, _PROPERTIES, "libcamera")
 _fill(properties.draft, _DRAFT_PROPERTIES, "draft")
 
 
+@functools.cache  # every frame names some twenty
 def control(name: str) -> ControlId:
     """The id of the control of that name."""
     found = next(
