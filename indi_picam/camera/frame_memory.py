@@ -26,41 +26,33 @@ PREPARED = 2
 """Made ahead in a run: to make one may take longer than a short exposure."""
 MOST_BYTES = 64_000_000
 """Of those kept, and again of those prepared; one may be, however large it is."""
-_ZEROS = bytes(1 << 20)
 _MADV_POPULATE_WRITE = 23
 """madvise(2), Linux 5.14; one fault for each of 6,000 pages takes three times as long."""
 
 
 class FrameMemory:
-    """A memfd whose pages are all there, and zero when it is new."""
+    """A memfd whose pages are all there and mapped, and zero when it is new."""
 
     def __init__(self, size: int) -> None:
         """``size`` is in bytes, whole FITS blocks; raises CameraFault when there is no memory."""
         self.size = size
-        self.mapped: NDArray[np.uint8] | None = None
-        """All bytes, if they are mapped: that pays for itself when it is used again."""
         self.descriptor = os.memfd_create("indi_picam frame", os.MFD_CLOEXEC)
         try:
             os.posix_fallocate(self.descriptor, 0, size)
-            # Their first touch can last ten times as long as to write pixels, on a virtual machine.
-            for at in range(0, size, len(_ZEROS)):
-                os.pwrite(self.descriptor, _ZEROS[: size - at], at)
+            mapping = mmap.mmap(self.descriptor, size)
         except OSError as error:
-            self.close()
+            os.close(self.descriptor)
             raise CameraFault(
                 f"There is not enough memory for a frame of {size >> 20} MB ({error.strerror});"
                 " choose a smaller sensor mode or close other programs.",
                 retry=False,
             ) from error
-
-    def map(self) -> NDArray[np.uint8]:
-        """All bytes; stays mapped."""
-        if self.mapped is None:
-            mapping = mmap.mmap(self.descriptor, self.size)
-            with suppress(OSError):  # of an older kernel
-                mapping.madvise(_MADV_POPULATE_WRITE)
-            self.mapped = np.frombuffer(mapping, np.uint8)
-        return self.mapped
+        self.bytes: NDArray[np.uint8] = np.frombuffer(mapping, np.uint8)
+        try:
+            # Their first touch can last ten times as long as to write pixels, on a virtual machine.
+            mapping.madvise(_MADV_POPULATE_WRITE)
+        except OSError:  # of an older kernel
+            self.bytes[:: mmap.PAGESIZE] = 0
 
     def give_out(self) -> int:
         """A description for others, which shows whether they hold it; the caller closes it."""
@@ -68,7 +60,7 @@ class FrameMemory:
 
     def close(self) -> None:
         """Frees it, unless others hold it."""
-        self.mapped = None
+        del self.bytes
         os.close(self.descriptor)
 
 
@@ -96,7 +88,7 @@ class FrameMemories:
             if not is_held(memory.descriptor):
                 self._kept.remove(memory)
                 # The pixels of the next frame may end elsewhere in the last block.
-                memory.map()[-FITS_BLOCK:] = 0
+                memory.bytes[-FITS_BLOCK:] = 0
                 return memory
         if self._prepared:
             with suppress(CameraFault):  # there may be enough by now

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indi_picam.camera.frame_memory import FrameMemory
 from indi_picam.camera.modes import Roi
 from indi_picam.camera.pixels import folded
 
@@ -47,8 +46,7 @@ class ImageLayout:
 def store_image(
     buffer: Bytes,
     layout: ImageLayout,
-    memory: FrameMemory,
-    offset: int,
+    out: Bytes,
     roi: Roi,
     bin_x: int,
     bin_y: int,
@@ -63,14 +61,13 @@ def store_image(
         roi.y : roi.y + height * bin_y,
         roi.x : roi.x + width * bin_x,
     ]
-    stored = memory.map()[offset:]
-    planes = stored[: window.shape[2] * height * width].reshape(-1, height, width)
+    planes = out[: window.shape[2] * height * width].reshape(-1, height, width)
     for number, plane in enumerate(planes):
         if bin_x == bin_y == 1:
             plane[:] = window[:, :, number]
         else:
             _bin(window[:, :, number], plane, bin_x, bin_y)
-    return folded(int(np.add.reduce(stored.view(">u4"), dtype=np.uint64)))
+    return folded(int(np.add.reduce(out.view(">u4"), dtype=np.uint64)))
 
 
 def _bin(source: Bytes, out: Bytes, bin_x: int, bin_y: int) -> None:

@@ -10,7 +10,6 @@ Only unpacked raw is understood. The Pi 0 to 4 give n-bit words right-aligned (`
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -19,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indi_picam.camera.frame_memory import FrameMemory
 from indi_picam.camera.modes import CameraFault, Roi, SensorMode
 
 Words = NDArray[np.uint16] | NDArray[np.uint8]
@@ -107,8 +105,7 @@ def check_window(mode: SensorMode, roi: Roi, bin_x: int, bin_y: int) -> None:
 def store_pixels(
     raw: NDArray[np.uint8],
     layout: RawLayout,
-    memory: FrameMemory,
-    offset: int,
+    out: NDArray[np.uint8],
     roi: Roi,
     bin_x: int,
     bin_y: int,
@@ -116,9 +113,9 @@ def store_pixels(
 ) -> int:
     """Writes a region of a camera buffer as FITS 16-bit pixels; returns the DATASUM of them.
 
-    ``raw`` holds the whole buffer as bytes, ``height * stride`` or more; the region lies inside
-    the mode (see check_window). Binned values are sums of the stored values, clipped at 65535;
-    cells that the region cuts are dropped. Raises OSError when the memory cannot be written.
+    ``raw`` holds the whole buffer as bytes, ``height * stride`` or more, ``out`` those of the file
+    from its first pixel on; the region lies inside the mode (see check_window). Binned values are
+    sums of the stored values, clipped at 65535; cells that the region cuts are dropped.
     """
     width, height = roi.width // bin_x, roi.height // bin_y
     window = _words(raw, layout)[
@@ -130,8 +127,7 @@ def store_pixels(
     lanes = np.empty(rows * width // _LANE + 2, np.uint64)
     upper_words = np.empty_like(lanes)
     native = lanes.view(np.uint16)
-    unmapped = np.empty(rows * width, ">u2")
-    mapped = None if memory.mapped is None else memory.mapped[offset:].view(">u2")
+    stored = out.view(">u2")
     prepare = _preparation(native, rows, width, bin_x, bin_y, layout.shift(scale_to_16_bit))
     total = 0
     for top in range(0, height, rows):
@@ -140,10 +136,7 @@ def store_pixels(
         native[size : size + _LANE] = 0  # completes the last lane of the sum
         total += _sum_of_words(lanes[: -(-size // _LANE)], upper_words)
         first = top * width
-        tile = unmapped[:size] if mapped is None else mapped[first : first + size]
-        tile[:] = native[:size]
-        if mapped is None:
-            _write_all(memory.descriptor, tile.view(np.uint8).data, offset + 2 * first)
+        stored[first : first + size] = native[:size]
     return _ones_complement(total)
 
 
@@ -200,12 +193,6 @@ def _sum_of_words(lanes: NDArray[np.uint64], upper_words: NDArray[np.uint64]) ->
     wrapped = int(np.add.reduce(lanes))
     lower = (wrapped - (upper << 32)) & 0xFFFF_FFFF_FFFF_FFFF
     return upper + lower
-
-
-def _write_all(memory: int, data: memoryview, offset: int) -> None:
-    while data:
-        written = os.pwrite(memory, data, offset)
-        data, offset = data[written:], offset + written
 
 
 def _ones_complement(total: int) -> int:

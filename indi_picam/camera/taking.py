@@ -226,13 +226,14 @@ class FrameTaker:
 
     def _store(self, request: FrameRequest, capture: Capture, memory: FrameMemory) -> int:
         """Writes the pixels of a frame into its memory; returns their DATASUM."""
-        room, roi, bin_x, bin_y = request.header_room, request.roi, request.bin_x, request.bin_y
+        out = memory.bytes[request.header_room :]
+        roi, bin_x, bin_y = request.roi, request.bin_x, request.bin_y
         if request.format is CaptureFormat.RAW:
             layout, scaled = self._camera.layout, request.scale_to_16_bit
             with capture.buffer("raw") as raw:
-                return store_pixels(raw, layout, memory, room, roi, bin_x, bin_y, scaled)
+                return store_pixels(raw, layout, out, roi, bin_x, bin_y, scaled)
         with capture.buffer("main") as image:
-            return store_image(image, self._camera.image, memory, room, roi, bin_x, bin_y)
+            return store_image(image, self._camera.image, out, roi, bin_x, bin_y)
 
     def _frame_facts(self, take: _Take, capture: Capture, datasum: int) -> FrameFacts:
         request, got, layout = take.request, capture.metadata, self._camera.layout

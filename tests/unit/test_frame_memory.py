@@ -102,7 +102,7 @@ def test_what_is_held_is_left_alone_and_used_again_when_it_is_let_go(
     memories: FrameMemories, holder: Holder
 ) -> None:
     memory = memories.reserve(SIZE)
-    memory.map()[:] = 7
+    memory.bytes[:] = 7
     first = inode(memory)
     let_go = holder(memory.give_out())
     memories.keep(memory)
@@ -135,7 +135,7 @@ def test_nothing_of_the_last_frame_is_left_behind_fewer_pixels(memories: FrameMe
     raw = np.full(120 * 20, 15, np.uint8)
     for roi in (Roi(0, 0, 60, 20), Roi(0, 0, 59, 20)):
         memory = memories.reserve(FITS_BLOCK)
-        store_pixels(raw, layout, memory, 0, roi, 1, 1, True)
+        store_pixels(raw, layout, memory.bytes, roi, 1, 1, True)
         written = os.pread(memory.descriptor, FITS_BLOCK, 0)
         assert any(written[: 2 * roi.width * roi.height])
         assert not any(written[2 * roi.width * roi.height :])
