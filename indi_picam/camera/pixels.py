@@ -1,6 +1,6 @@
 """Raw camera buffers become FITS pixels: cropped, binned, scaled, summed and written once.
 
-The worker hands in the camera's buffer as it is (rows padded to a stride) and reserved memory
+The worker hands in the camera's buffer as it is (rows padded to a stride) and mapped memory
 (:mod:`.frame_memory`); tiles of a few dozen rows pass through the processor's cache and are written
 once, so there is no temporary of the frame's size. Reads no header and asks no camera.
 

@@ -120,7 +120,10 @@ def reserved(memories: FrameMemories) -> Iterator[FrameMemory]:
     memory.close()
 
 
-def test_a_new_memory_is_there_and_zero() -> None:
+@pytest.mark.parametrize("advice", [frame_memory._MADV_POPULATE_WRITE, 9999])
+def test_a_new_memory_is_there_and_zero(advice: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On older kernels too, which do not know this advice."""
+    monkeypatch.setattr(frame_memory, "_MADV_POPULATE_WRITE", advice)
     memory = FrameMemory(SIZE)
     facts = os.fstat(memory.descriptor)
     assert facts.st_size == SIZE <= facts.st_blocks * 512
