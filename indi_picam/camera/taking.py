@@ -155,7 +155,9 @@ class FrameTaker:
             wait_us = ways.wait_us(self._seen, clock.monotonic_ns())
         if request.way is not None:
             return request.way, wait_us
-        if request.count > 1 or wait_us < min(starts.values()):
+        if request.count > 1:
+            return Way.FREE_RUNNING, math.inf  # with a start: it takes as long as was foretold
+        if wait_us < min(starts.values()):
             return Way.FREE_RUNNING, wait_us
         return self._start_way(settings), wait_us
 

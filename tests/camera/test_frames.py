@@ -216,6 +216,24 @@ def test_a_run_of_frames_has_no_gap(
     run(body())
 
 
+def test_a_run_begins_with_a_start_even_if_the_sensor_runs(bench: Bench) -> None:
+    """So a second batch takes as long as the first, which is what was foretold."""
+    bench.plug("imx290")
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            granted = await camera.configure(IMX290_SMALL)
+            request = request_of(granted, 50_000, count=2, roi=Roi(0, 0, 8, 8))
+            starts = []
+            for _ in range(2):
+                async for frame in camera.take(request):
+                    os.close(frame.memory)
+                    starts.append(bench.logged(frame.facts)["start"])
+        assert starts == [starts[0], starts[0], starts[0] + 1, starts[0] + 1]
+
+    run(body())
+
+
 def test_a_running_sensor_is_left_for_other_settings_and_modes(bench: Bench) -> None:
     bench.plug("imx290")
 
