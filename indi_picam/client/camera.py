@@ -82,11 +82,12 @@ class Camera:
         frame, info, binning = map(get, ("CCD_FRAME", "CCD_INFO", "CCD_BINNING"))
         if frame is None or info is None:
             return 0
-        cell = math.prod(float(value) for value in binning.values.values()) if binning else 1
-        bits = float(info.values.get("CCD_BITSPERPIXEL", 16))
-        return int(
-            float(frame.values["WIDTH"]) * float(frame.values["HEIGHT"]) / max(cell, 1) * bits / 8
-        )
+        pixels = float(frame.values["WIDTH"]) * float(frame.values["HEIGHT"])
+        if binning is not None:
+            pixels /= max(1, math.prod(map(float, binning.values.values())))
+        formats = get("CCD_CAPTURE_FORMAT")
+        planes = 3 if formats is not None and formats.selected == "INDI_RGB" else 1
+        return int(pixels * planes * float(info.values.get("CCD_BITSPERPIXEL", 16)) / 8)
 
     def set_up(self, wish: Wish) -> None:
         """Brings mode, rectangle and gain to what was asked; says what is not there.
