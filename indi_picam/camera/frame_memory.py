@@ -75,11 +75,18 @@ class FrameMemories:
         """What was given out last."""
 
     def prepare(self, size: int, frames: int) -> None:
-        """Has new memory made for the next frames, as far as none that is kept will do."""
+        """Has new memory ready for the next frames, as far as none that is kept will do."""
         self._only_of(size)
-        free = sum(not is_held(memory.descriptor) for memory in self._kept)
-        while free + len(self._prepared) < min(frames, _few(PREPARED, size)):
+        held = [memory for memory in self._kept if is_held(memory.descriptor)]
+        free = len(self._kept) - len(held)
+        wanted = max(0, min(frames, _few(PREPARED, size)) - free)
+        if len(self._prepared) < wanted:
+            for memory in held[:-1]:  # for long: nothing is waited for but the last frame
+                self._kept.remove(memory)
+                memory.close()
+        while len(self._prepared) < wanted:
             self._prepared.append(self._maker.submit(FrameMemory, size))
+        self._drop_prepared(wanted)
 
     def reserve(self, size: int) -> FrameMemory:
         """A memory that nobody else has, its last block zero; raises CameraFault for none."""
@@ -108,13 +115,16 @@ class FrameMemories:
 
     def drop(self) -> None:
         """Frees what is kept and prepared."""
-        while self._prepared:
+        self._drop_prepared(0)
+        while self._kept:
+            self._kept.popleft().close()
+
+    def _drop_prepared(self, most: int) -> None:
+        while len(self._prepared) > most:
             memory = self._prepared.popleft()
             if not memory.cancel():
                 with suppress(CameraFault):
                     memory.result().close()
-        while self._kept:
-            self._kept.popleft().close()
 
 
 def _few(most: int, size: int) -> int:

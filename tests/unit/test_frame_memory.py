@@ -197,6 +197,29 @@ def test_what_is_prepared_is_reserved(
     assert [memory.size for memory in prepared(memories)] == [2 * SIZE]
 
 
+def test_no_more_is_prepared_than_is_needed(memories: FrameMemories) -> None:
+    for frames, ready in ((5, PREPARED), (1, 1), (0, 0)):
+        memories.prepare(SIZE, frames)
+        assert len(prepared(memories)) == ready
+    memories.prepare(SIZE, 5)
+    memories.keep(memories.reserve(SIZE))
+    memories.prepare(SIZE, 5)
+    assert len(prepared(memories)) == PREPARED - 1, "one that is kept is free"
+
+
+def test_what_others_keep_while_more_is_needed_is_left_to_them(memories: FrameMemories) -> None:
+    both = [memories.reserve(SIZE) for _ in range(KEPT)]
+    held = [memory.give_out() for memory in both]
+    for memory in both:
+        memories.keep(memory)
+    memories.prepare(SIZE, 5)
+    assert list(memories._kept) == both[-1:]
+    for given in held:
+        os.close(given)
+    assert memories.reserve(SIZE) is both[-1]
+    both[-1].close()
+
+
 def test_memory_that_cannot_be_had_is_told_and_tried_again(memories: FrameMemories) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE - 1, limits[1]))
