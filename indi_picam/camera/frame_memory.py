@@ -81,7 +81,7 @@ class FrameMemories:
         free = len(self._kept) - len(held)
         wanted = max(0, min(frames, _few(PREPARED, size)) - free)
         if len(self._prepared) < wanted:
-            for memory in held[:-1]:  # for long: nothing is waited for but the last frame
+            for memory in held[:-1]:  # whoever still has these will not let them go soon
                 self._kept.remove(memory)
                 memory.close()
         while len(self._prepared) < wanted:

@@ -134,11 +134,11 @@ def is_near(foretold: float, real: float) -> bool:
 def test_a_batch_takes_as_long_as_was_foretold(set_up: SetUp, sensor: str, storage: str) -> None:
     stand = set_up(sensor)
     client = stand.client
+    figures = calibrate(client)
+    assert figures["LOST"] == {"ov5647": 2, "imx290": 1, "imx283": 1}.get(sensor, 0)
     ask(client, "Switch", "BATCH_STORAGE", {storage: "On"})
     seen = []
     for _ in range(3):  # other programs may have held up one
-        figures = calibrate(client)
-        assert figures["LOST"] == {"ov5647": 2, "imx290": 1, "imx283": 1}.get(sensor, 0)
         foretold = estimate(client, 6, 0.3)
         taken_s, delivered_s, sensor_s = batch(stand, 6, 0.3)
         assert sensor_s < taken_s <= delivered_s + 0.05
@@ -156,21 +156,20 @@ def test_a_batch_takes_as_long_as_was_foretold(set_up: SetUp, sensor: str, stora
 def test_what_is_compressed_and_sent_after_the_last_frame_is_foretold_too(set_up: SetUp) -> None:
     stand = set_up("imx290")
     client = stand.client
+    figures = calibrate(client)
+    assert 0 < figures["COMPRESSED"] < figures["SIZE"]
     ask(client, "Switch", "BATCH_DELIVERY", {"AFTER": "On"})
     ask(client, "Switch", "CCD_COMPRESSION", {"INDI_ENABLED": "On"})
     seen = []
     for _ in range(4):  # the compressing process starts with the first
-        figures = calibrate(client)
-        assert 0 < figures["COMPRESSED"] < figures["SIZE"]
         foretold = estimate(client, 5, 0.2)
         taken_s, delivered_s, _ = batch(stand, 5, 0.2)
-        compressing_s = 5 * figures["COMPRESSING"] / 1000
-        seen.append((foretold["DELIVERED"], delivered_s, taken_s, compressing_s))
-        is_after = delivered_s > taken_s + compressing_s / 2
-        if is_after and is_near(foretold["DELIVERED"], delivered_s):
+        assert delivered_s > taken_s + 5 * figures["COMPRESSING"] / 1000 / 2
+        seen.append((foretold["DELIVERED"], delivered_s))
+        if is_near(*seen[-1]):
             break
     else:
-        pytest.fail(f"foretold and real delivered, taken, compressing: {seen}")
+        pytest.fail(f"foretold and real delivered: {seen}")
 
 
 def test_time_left_is_foretold_while_a_batch_runs(set_up: SetUp) -> None:

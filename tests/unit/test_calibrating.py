@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
-from indi_picam.camera.modes import FrameRequest
-from indi_picam.camera.remote import Frame, RemoteCamera
+from indi_picam.camera.remote import RemoteCamera
 from indi_picam.capture.engine import Engine, State
 from indi_picam.capture.plan import ExposurePlan, FrameType
 from indi_picam.ccd.calibrating import Calibrating, CalibrationExchange
@@ -23,13 +21,7 @@ class Broken(RemoteCamera):
 
     @property
     def alive(self) -> bool:
-        return True
-
-    async def take(
-        self, request: FrameRequest, on_start: Callable[[int], None] | None = None
-    ) -> AsyncIterator[Frame]:
         raise LookupError("of our own making")
-        yield
 
 
 def test_an_unforeseen_fault_ends_measuring_with_a_sentence() -> None:
