@@ -1,8 +1,8 @@
 """Raw camera buffers become FITS pixels: cropped, binned, scaled, summed and written once.
 
 The worker hands in the camera's buffer as it is (rows padded to a stride) and mapped memory
-(:mod:`.frame_memory`); tiles of a few dozen rows pass through the processor's cache and are written
-once, so there is no temporary of the frame's size. Reads no header and asks no camera.
+(:mod:`.frame_memory`); a compiled pass (``pixel_pass.c``) reads and writes each pixel once, without
+a temporary of the frame's size. Reads no header and asks no camera.
 
 Only unpacked raw is understood. The Pi 0 to 4 give n-bit words right-aligned (``SBGGR12``), the Pi
 5 gives them left-aligned in 16 bits (``SBGGR16``); packed and PiSP-compressed raw is refused.
@@ -11,8 +11,6 @@ Only unpacked raw is understood. The Pi 0 to 4 give n-bit words right-aligned (`
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,16 +18,13 @@ from numpy.typing import NDArray
 
 from indi_picam.camera.modes import CameraFault, Roi, SensorMode
 
-Words = NDArray[np.uint16] | NDArray[np.uint8]
-
-_TILE_BYTES = 256 * 1024
-"""Of stored pixels: stays in the second-level cache (32 rows of 12 MP; 16 take a third longer)."""
-
-_SIGN = np.uint16(0x8000)
-"""Flipping the top bit subtracts 32768 from a 16-bit word, which BZERO undoes."""
-
-_LANE = 4
-"""Pixels in 64 bits."""
+try:
+    from indi_picam.camera import pixel_pass
+except ImportError as error:
+    raise ImportError(
+        "The compiled part of indi_picam is missing here: install it again (sudo packaging/install,"
+        " or pip install .)."
+    ) from error
 
 _UNPACKED = re.compile(r"(?:S([RGB]{4})|R)(8|10|12|14|16)")
 
@@ -117,98 +112,16 @@ def store_pixels(
     from its first pixel on; the region lies inside the mode (see check_window). Binned values are
     sums of the stored values, clipped at 65535; cells that the region cuts are dropped.
     """
-    width, height = roi.width // bin_x, roi.height // bin_y
-    window = _words(raw, layout)[
-        roi.y : roi.y + height * bin_y,
-        roi.x : roi.x + width * bin_x,
-    ]
-    # An even number of rows: whatever the width, each tile begins on a word of the DATASUM.
-    rows = min(max(32, _TILE_BYTES // (2 * width)), 128) & ~1
-    lanes = np.empty(rows * width // _LANE + 2, np.uint64)
-    upper_words = np.empty_like(lanes)
-    native = lanes.view(np.uint16)
-    stored = out.view(">u2")
-    prepare = _preparation(native, rows, width, bin_x, bin_y, layout.shift(scale_to_16_bit))
-    total = 0
-    for top in range(0, height, rows):
-        size = prepare(window[top * bin_y : (top + rows) * bin_y]) * width
-        np.bitwise_xor(native[:size], _SIGN, out=native[:size])
-        native[size : size + _LANE] = 0  # completes the last lane of the sum
-        total += _sum_of_words(lanes[: -(-size // _LANE)], upper_words)
-        first = top * width
-        stored[first : first + size] = native[:size]
-    return _ones_complement(total)
-
-
-def _words(raw: NDArray[np.uint8], layout: RawLayout) -> Words:
-    """The buffer as rows of pixels, padding cut off; a view, nothing is copied."""
-    rows = raw[: layout.height * layout.stride].reshape(layout.height, layout.stride)
-    return (rows if layout.word_bits == 8 else rows.view("<u2"))[:, : layout.width]
-
-
-def _preparation(
-    native: NDArray[np.uint16], rows: int, width: int, bin_x: int, bin_y: int, shift: int
-) -> Callable[[Words], int]:
-    """A function that puts the stored values of source rows into ``native`` and counts their rows.
-
-    It reuses its buffers. Shifts up are multiplications: those are vectorized (numpy 2.4, x86).
-    """
-    sums = np.empty((rows, width), np.uint32)
-    shifted = np.empty((rows * bin_y, width * bin_x), np.uint16)
-
-    def shift_into(source: Words, out: NDArray[np.uint16]) -> None:
-        if shift > 0:
-            np.multiply(source, np.uint16(1 << shift), out=out, dtype=np.uint16)
-        elif shift < 0:
-            np.right_shift(source, -shift, out=out, dtype=np.uint16)
-        else:
-            out[:] = source
-
-    def shift_alone(source: Words) -> int:
-        shift_into(source, native[: source.size].reshape(source.shape))
-        return len(source)
-
-    def shift_and_bin(source: Words) -> int:
-        height = len(source) // bin_y
-        values, binned = shifted[: len(source)], sums[:height]
-        shift_into(source, values)
-        binned[:] = values[::bin_y, ::bin_x]
-        for i in range(1, bin_x * bin_y):
-            np.add(binned, values[i // bin_x :: bin_y, i % bin_x :: bin_x], out=binned)
-        np.minimum(binned, 65535, out=binned)
-        native[: height * width].reshape(height, width)[:] = binned
-        return height
-
-    return shift_alone if bin_x == bin_y == 1 else shift_and_bin
-
-
-def _sum_of_words(lanes: NDArray[np.uint64], upper_words: NDArray[np.uint64]) -> int:
-    """The exact sum of the 32-bit words in lanes of two; ``upper_words`` is room to work in.
-
-    Adding lanes of 64 bits is five times as fast as adding words to a wider sum. What overflows is
-    known from the upper words, which are added once more by themselves.
-    """
-    np.right_shift(lanes, np.uint64(32), out=upper_words[: lanes.size])
-    upper = int(np.add.reduce(upper_words[: lanes.size]))
-    wrapped = int(np.add.reduce(lanes))
-    lower = (wrapped - (upper << 32)) & 0xFFFF_FFFF_FFFF_FFFF
-    return upper + lower
-
-
-def _ones_complement(total: int) -> int:
-    """The ones' complement sum of big-endian words from a sum of words of native 16-bit halves.
-
-    On a little-endian machine the halves of each word are exchanged. That is a rotation by 16 bits,
-    and so is its effect on a sum whose carries wrap around.
-    """
-    total = folded(total)
-    if sys.byteorder == "little":
-        total = (total & 0xFFFF) << 16 | total >> 16
-    return total
-
-
-def folded(total: int) -> int:
-    """The ones' complement sum from a plain one: carries beyond 32 bits wrap around."""
-    while total >> 32:
-        total = (total & 0xFFFFFFFF) + (total >> 32)
-    return total
+    word_bytes = 1 if layout.word_bits == 8 else 2
+    return pixel_pass.store(
+        raw,
+        roi.y * layout.stride + roi.x * word_bytes,
+        layout.stride,
+        word_bytes,
+        layout.shift(scale_to_16_bit),
+        out,
+        roi.width // bin_x,
+        roi.height // bin_y,
+        bin_x,
+        bin_y,
+    )

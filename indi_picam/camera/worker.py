@@ -97,8 +97,7 @@ class Worker:
             case Take(serial, request) if self._camera and self._taker:
                 set_up_s = 0.0 if self._taker.is_ready_for(request) else CONFIGURE_S
                 self._beat(set_up_s + self._camera.sensor.start_silence_s(request.exposure_us))
-                self._taker.begin(serial, request)
-                self._beat(SILENCE_S)
+                self._taker.begin(serial, request)  # what is told next ends the longer silence
             case Abort() if self._taker:
                 self._taker.stop()
                 self.send(Stopped())

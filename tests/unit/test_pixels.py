@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from indi_picam.camera import pixel_pass
 from indi_picam.camera.frame_memory import FrameMemory
 from indi_picam.camera.modes import FITS_BLOCK, CameraFault, Roi, SensorMode
 from indi_picam.camera.pixels import check_window, pattern_at, raw_layout, store_pixels
@@ -132,6 +133,50 @@ def test_datasum_is_right_for_any_value_and_size(
         )
     finally:
         memory.close()
+
+
+MISFITS = [
+    # offset, stride, word bytes, shift, bytes of the memory, width, height, bin x, bin y
+    ("region", (2, 16, 2, 4, 128, 8, 8, 1, 1)),  # one word beyond the buffer
+    ("region", (0, 16, 2, 4, 128, 4, 4, 2, 3)),  # binned rows beyond it
+    ("region", (0, 14, 2, 4, 128, 8, 8, 1, 1)),  # rows longer than the stride
+    ("region", (-2, 16, 2, 4, 128, 8, 8, 1, 1)),
+    ("pixels do not fit", (0, 16, 2, 4, 127, 8, 8, 1, 1)),
+    ("out of range", (0, 16, 2, 4, 128, 0, 8, 1, 1)),
+    ("out of range", (0, 16, 2, 4, 128, 8, 8, 0, 1)),
+    ("out of range", (0, 16, 2, 4, 128, 8, 2**62, 1, 1)),
+    ("binned into one", (0, 16, 2, 4, 128, 1, 1, 257, 256)),
+    ("15 bits", (0, 16, 2, 16, 128, 8, 8, 1, 1)),
+    ("1 or 2 bytes", (0, 16, 4, 4, 128, 8, 8, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("reason", "numbers"), MISFITS)
+def test_the_pass_stays_within_its_buffers(reason: str, numbers: tuple[int, ...]) -> None:
+    offset, stride, word_bytes, shift, size, *shape = numbers
+    width, height, bin_x, bin_y = shape
+    out = np.full(size, 7, np.uint8)
+    with pytest.raises(ValueError, match=reason):
+        pixel_pass.store(
+            np.zeros(128, np.uint8),
+            offset,
+            stride,
+            word_bytes,
+            shift,
+            out,
+            width,
+            height,
+            bin_x,
+            bin_y,
+        )
+    assert (out == 7).all()
+
+
+def test_large_bins_are_clipped_not_wrapped() -> None:
+    raw = np.full(2 * 256 * 256, 0xFF, np.uint8)
+    out = np.zeros(2, np.uint8)
+    assert pixel_pass.store(raw, 0, 512, 2, 0, out, 1, 1, 256, 256) == 0x7FFF_0000
+    assert bytes(out) == b"\x7f\xff"
 
 
 def test_memory_is_a_valid_fits_file_once_a_header_is_in_its_room() -> None:
