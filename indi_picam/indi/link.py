@@ -8,7 +8,8 @@ here blocks the loop:
 =======  =====================================================================================
 writer   meaning
 =======  =====================================================================================
-empty    ``send`` writes at once
+empty    nothing is queued
+due      the loop writes, all at once, when the callback that sends is through
 waiting  the kernel took no more, or a turn's share is used up: the loop calls to go on
 closed   the server is gone or ``close`` was called: sends are dropped, the iteration ends
 =======  =====================================================================================
@@ -41,6 +42,8 @@ _PIECE_BYTES = 384 << 10
 """Of a BLOB per base64 step: a multiple of 3, so that pieces join (measured: +0.5 MB)."""
 _TURN_BYTES = 1 << 20
 """Written before the loop may do something else."""
+_MOST_PIECES = 64
+"""Of one system call; the kernel takes 1024 (IOV_MAX)."""
 _SLOT_WAIT_S = 5.0
 """How long libindi waits for the reply to the ping after a BLOB (2.2.4)."""
 
@@ -65,7 +68,7 @@ class _Sending:
     """A message on its way out: piece at hand, pieces to come, descriptor that rides or is read."""
 
     piece: memoryview
-    rest: Iterator[bytes]
+    rest: Iterator[bytes] | None = None
     attachment: int | None = None
 
 
@@ -81,7 +84,10 @@ class Link:
         self._inbox: deque[Incoming] = deque()
         self._arrived = asyncio.Event()
         self._outbox: deque[_Sending] = deque()
-        self._waiting = False
+        self._due = False
+        """Whether the loop will call to write."""
+        self._polls = False
+        """Whether it will because the kernel takes some again."""
         self._closed = False
         self._pings = itertools.count(1)
         self._last_ping = ""
@@ -127,8 +133,10 @@ class Link:
             _drop(sending)
             return
         self._outbox.append(sending)
-        if not self._waiting:
-            self._write()
+        if not self._due:
+            # Not at once: what one callback has to say goes, and wakes the server, once.
+            self._due = True
+            self._loop.call_soon(self._write)
 
     async def blob_slot(self, size: int = 0) -> None:
         """Wait until a BLOB of this size may be sent; several senders are let through in turn.
@@ -177,6 +185,7 @@ class Link:
         except OSError:
             data = b""
         if not data:
+            self._write()  # whoever only stopped talking still gets what was said before
             self.close()
             return False
         for message in self._decoder.feed(data):
@@ -208,7 +217,7 @@ class Link:
         ping = encode(PingRequest(self._last_ping))
         self.pacing.sent(descriptor if self.attaches else None, blob.size)
         if self._socket is not None:
-            return _Sending(memoryview(encode(blob) + ping), iter(()), descriptor)
+            return _Sending(memoryview(encode(blob) + ping), attachment=descriptor)
         head, tail = inline_blob(blob)
         rest = itertools.chain(_base64_pieces(descriptor, length), (tail + ping,))
         return _Sending(memoryview(head), rest, descriptor)
@@ -218,47 +227,59 @@ class Link:
         share = _TURN_BYTES
         try:
             while self._outbox and share > 0:
-                share -= self._write_piece(self._outbox[0])
+                share -= self._write_pieces()
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
             self.close()
+        if self._closed:
             return
-        if bool(self._outbox) is not self._waiting:
-            self._waiting = bool(self._outbox)
-            if self._waiting:
-                self._wait_to_write()
-            else:
-                self._loop.remove_writer(self._write_fd)
+        self._due = bool(self._outbox)
+        if self._due and not self._polls:
+            self._wait_to_write()
+        elif self._polls and not self._due:
+            self._loop.remove_writer(self._write_fd)
+            self._polls = False
 
     def _wait_to_write(self) -> None:
         try:
             self._loop.add_writer(self._write_fd, self._write)
+            self._polls = True
         except PermissionError:
             # A file cannot be polled and never refuses: only the turn was over.
-            self._waiting = False
             self._loop.call_soon(self._write)
 
-    def _write_piece(self, sending: _Sending) -> int:
-        """Write of the piece at hand what goes and return the count; BlockingIOError for none."""
-        if self._socket is not None and sending.attachment is not None:
-            rights = array.array("i", [sending.attachment])
-            count = self._socket.sendmsg(
-                [sending.piece], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
-            )
+    def _write_pieces(self) -> int:
+        """Write what goes of the pieces at hand; return the count; BlockingIOError for none."""
+        pieces, first = [], self._outbox[0]
+        for sending in itertools.islice(self._outbox, _MOST_PIECES):
+            if sending is not first and sending.attachment is not None:
+                break
+            pieces.append(sending.piece)
+            if sending.rest is not None:
+                break
+        if self._socket is not None and first.attachment is not None:
+            rights = array.array("i", [first.attachment])
+            count = self._socket.sendmsg(pieces, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
             # It went with the first byte: sent again with the rest it would arrive twice.
-            os.close(sending.attachment)
-            sending.attachment = None
+            os.close(first.attachment)
+            first.attachment = None
         else:
-            count = os.write(self._write_fd, sending.piece)
-        sending.piece = sending.piece[count:]
-        if not sending.piece:
-            following = next(sending.rest, None)
-            if following is None:
-                _drop(self._outbox.popleft())
-            else:
-                sending.piece = memoryview(following)
+            count = os.writev(self._write_fd, pieces)
+        self._written(count)
         return count
+
+    def _written(self, count: int) -> None:
+        while count:
+            sending = self._outbox[0]
+            part = min(count, len(sending.piece))
+            sending.piece, count = sending.piece[part:], count - part
+            if not sending.piece:
+                following = next(sending.rest, None) if sending.rest is not None else None
+                if following is None:
+                    _drop(self._outbox.popleft())
+                else:
+                    sending.piece = memoryview(following)
 
 
 def _unix_socket(descriptor: int) -> socket.socket | None:
@@ -294,7 +315,7 @@ def _base64_pieces(descriptor: int, length: int) -> Iterator[bytes]:
 
 
 def _plain(data: bytes) -> _Sending:
-    return _Sending(memoryview(data), iter(()))
+    return _Sending(memoryview(data))
 
 
 def _drop(sending: _Sending) -> None:

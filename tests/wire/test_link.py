@@ -228,10 +228,35 @@ def test_a_short_send_takes_the_descriptor_once_and_eagain_keeps_it() -> None:
             stingy = Stingy(link._socket)
             link._socket = stingy  # type: ignore[assignment]
             link.send(blob(memory(2880), 2880))
-            assert stingy.calls == 1
             text = await server.read(b"<pingRequest")
             assert text.startswith(b"<setBLOBVector ")
             assert stingy.calls == 2
+            (attached,) = server.attached
+            os.close(attached)
+
+    run(scene())
+
+
+def test_what_one_callback_sends_goes_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call wakes the server; a BLOB begins one, as its descriptor goes with the first byte."""
+    calls: list[int] = []
+
+    def writev(descriptor: int, pieces: list[memoryview]) -> int:
+        calls.append(len(pieces))
+        return real(descriptor, pieces)
+
+    real = os.writev
+    monkeypatch.setattr(os, "writev", writev)
+
+    async def scene() -> None:
+        async with over_a_socket() as (link, server):
+            for number in range(3):
+                link.send(tick(number))
+            link.send(blob(memory(2880), 2880))
+            link.send(Message("Cam", "the end"))
+            text = await server.read(b"the end")
+            assert calls == [3]
+            assert text.index(b"tick 2") < text.index(b"<setBLOBVector")
             (attached,) = server.attached
             os.close(attached)
 
