@@ -22,7 +22,7 @@ from indi_picam.camera.modes import CameraFault, CameraId
 from indi_picam.camera.remote import list_cameras
 from indi_picam.capture.storage import raise_descriptor_limit
 from indi_picam.ccd.camera_device import CameraDevice
-from indi_picam.ccd.identity import DriverFacts
+from indi_picam.ccd.identity import DriverFacts, focuser_name
 from indi_picam.indi.journal import note
 from indi_picam.indi.link import Link
 
@@ -88,17 +88,43 @@ async def _named_cameras(
         return [(wanted or settings.driver.name, unknown)]
     remembered = _remembered_names(settings.names_file)
     names = device_names(cameras, settings, remembered)
-    if names.items() - remembered.items():
-        await asyncio.to_thread(_remember_names, settings.names_file, remembered | names)
+    known = remembered | names
     if wanted:
-        names = with_first_named(names, cameras[0].id, wanted)
+        first = first_named(cameras, remembered, wanted)
+        known[_given(wanted)] = first.id
+        if first not in cameras:
+            note(f"The camera that was {wanted} is missing: none of the others takes its name.")
+            cameras = [first, *cameras]
+            names[first.id] = known.get(first.id, settings.driver.name)
+        names = with_first_named(names, first.id, wanted)
+    if known != remembered:
+        await asyncio.to_thread(_remember_names, settings.names_file, known)
     return [(names[camera.id], camera) for camera in cameras]
+
+
+def _given(name: str) -> str:
+    """Under this the camera is remembered that INDIDEV gave a name to."""
+    return f"INDIDEV {name}"
+
+
+def first_named(cameras: Sequence[CameraId], remembered: Mapping[str, str], name: str) -> CameraId:
+    """The camera that INDIDEV gives this name to: the one that had it, at first the first.
+
+    In the place of one that is missing only a camera that was never seen comes. Settings go by
+    name: a finder must not become the main camera because that one's cable is loose.
+    """
+    had_it = remembered.get(_given(name))
+    if had_it is None:
+        return cameras[0]
+    unseen = [camera for camera in cameras if camera.id not in remembered]
+    there = [camera for camera in cameras if camera.id == had_it]
+    return [*there, *unseen, CameraId(had_it, "")][0]
 
 
 def clean_name(name: str) -> str:
     """A device name that clients, their config files and a focuser's name have room for."""
     legal = "".join(c if c.isprintable() and c != "/" else " " for c in name)
-    room = LONGEST_NAME - len(" Focuser")
+    room = LONGEST_NAME - len(focuser_name(""))
     return " ".join(legal.split()).encode()[:room].decode(errors="ignore").strip()
 
 

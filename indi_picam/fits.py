@@ -97,13 +97,13 @@ def exposure_cards(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) ->
             round(facts.digital_gain, 4),
             "digital gain" + (", not applied to raw pixels" if raw else ", applied"),
         ),
-        Card("CCD-TEMP", facts.temperature_c, "[C] temperature of the sensor"),
+        Card("CCD-TEMP", rounded(facts.temperature_c, 3), "[C] temperature of the sensor"),
         Card("PIXSIZE1", size_x or None, "[um] pixel width, unbinned"),
         Card("PIXSIZE2", size_y or None, "[um] pixel height, unbinned"),
         Card("XBINNING", bin_x, f"pixels {binned} horizontally"),
         Card("YBINNING", bin_y, f"pixels {binned} vertically"),
-        Card("XPIXSZ", size_x * bin_x or None, "[um] pixel width, binned"),
-        Card("YPIXSZ", size_y * bin_y or None, "[um] pixel height, binned"),
+        Card("XPIXSZ", round(size_x * bin_x, 6) or None, "[um] pixel width, binned"),
+        Card("YPIXSZ", round(size_y * bin_y, 6) or None, "[um] pixel height, binned"),
         Card("XORGSUBF", request.roi.x, "[pixel] left edge in the mode, unbinned"),
         Card("YORGSUBF", request.roi.y, "[pixel] top edge in the mode, unbinned"),
         Card(
@@ -127,7 +127,7 @@ def exposure_cards(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) ->
         Card("DPC", facts.corrects_defects, "sensor corrects defective pixels by itself"),
         Card("LENSPOS", facts.lens_position, "[dioptre] position of the lens, 0 is infinity"),
         Card("TAKENBY", facts.way.value, "how the frame was taken"),
-        Card("SKIPPED", facts.skipped, "frames of the sensor passed over after its start"),
+        Card("SKIPPED", facts.skipped, "frames passed over after the sensor's start"),
         Card("DROPPED", facts.dropped, "frames of the sensor missed before this one"),
         Card("REPEATED", facts.repeated, "times it was taken in vain: the camera failed"),
     ]
@@ -151,6 +151,11 @@ def _format_cards(facts: FrameFacts) -> list[Card]:
         Card("WBBLUE", blue, "gain of blue that the ISP applied"),
         Card("COLTEMP", facts.colour_temperature_k, "[K] colour temperature the ISP assumed"),
     ]
+
+
+def rounded(value: float | None, decimals: int) -> float | None:
+    """A value as INDI::CCD writes it, with so many decimals; None stays None."""
+    return None if value is None else round(float(value), decimals)
 
 
 def _iso(utc_ns: int) -> str:

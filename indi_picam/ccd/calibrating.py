@@ -314,7 +314,7 @@ class Calibrating:
             return None
 
     async def _delivery_s(self, file: fits.FitsFile) -> float:
-        await self._link.blob_slot(file.size)
+        await self._link.blob_slot(self._device.name, file.size)
         began_s = clock.monotonic_s()
         memory = hold(file.memory)
         name = self._image.name

@@ -299,7 +299,7 @@ class CameraDevice:
         self._batches.refuse_while_running()
         self._calibrating.refuse_while_measuring()
         plan = self._plan_as_set(exposure_s)
-        self._heading.exposure_began(clock.monotonic_ns())
+        self._heading.ordered(clock.monotonic_ns())
         return plan
 
     def _refuse_while_a_batch_runs(self, known: Property, asked: Mapping[str, Any]) -> None:

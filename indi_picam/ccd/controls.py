@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from indi_picam.camera.modes import FrameFacts, ModeFacts
+from indi_picam.ccd.identity import SENSOR
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.vectors import Number, NumberVector, State
 
@@ -20,9 +21,7 @@ ISO_PER_GAIN = 100
 GAIN = NumberVector(
     "CCD_GAIN", "Gain", MAIN_CONTROL, (Number("GAIN", "Gain", 1, 1, 1, 0.1, "%.2f"),)
 )
-ISO = NumberVector(
-    "PICAM_ISO", "ISO", MAIN_CONTROL, (Number("ISO", "ISO", 100, 100, 100, 10, "%.f"),)
-)
+ISO = NumberVector("PICAM_ISO", "ISO", SENSOR, (Number("ISO", "ISO", 100, 100, 100, 10, "%.f"),))
 TEMPERATURE = NumberVector(
     "CCD_TEMPERATURE",
     "Temperature",

@@ -23,7 +23,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from indi_picam.camera.modes import CameraFacts, ControlValues, FrameFacts
-from indi_picam.ccd.identity import CONNECTION, FOCUSER_INTERFACE, DriverFacts, driver_info
+from indi_picam.ccd.identity import (
+    CONNECTION,
+    FOCUSER_INTERFACE,
+    DriverFacts,
+    driver_info,
+    focuser_name,
+)
 from indi_picam.fits import Card
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.messages import Outgoing
@@ -92,7 +98,7 @@ class FocuserDevice:
         from_start: bool,
     ) -> None:
         """``from_start`` shows it before a camera has said that it has a lens."""
-        self.indi = Device(f"{camera_name} Focuser", send)
+        self.indi = Device(focuser_name(camera_name), send)
         self._camera_name = camera_name
         add = self.indi.add
         self._connection = add(CONNECTION, self._connect_or_not, from_start=from_start)

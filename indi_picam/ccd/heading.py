@@ -49,8 +49,6 @@ FITS_HEADER = TextVector(
 CLEAR = "INDI_CLEAR"
 MOST_WRITTEN = 100
 """Keywords of clients at a time: no client needs more, and none shall fill the memory."""
-WAITING = 64
-"""Beginnings of exposures that are remembered: a few frames of a batch are under way at a time."""
 _LEGAL = re.compile(r"[A-Z0-9_-]{1,8}")
 _STRUCTURE = re.compile(
     r"SIMPLE|XTENSION|EXTEND|INHERIT|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|BZERO|BSCALE|BLANK|CHECKSUM"
@@ -103,14 +101,20 @@ class Heading:
     def __init__(self, device: Device, snooped: Snooped) -> None:
         self._snooped = snooped
         self._written: dict[tuple[str, str], Card] = {}
-        self._beginnings: deque[_Beginning] = deque(maxlen=WAITING)
+        self._beginnings: deque[_Beginning] = deque()
+        """Of frames that have no header yet: of a fast exposure, any number may wait."""
         device.add(FITS_HEADER, self._write)
 
-    def exposure_began(self, at_ns: int) -> None:
-        """Keeps what holds at this moment of the camera's clock, for a frame that begins now.
+    def ordered(self, at_ns: int) -> None:
+        """An exposure is asked for: no frame of an earlier one gets a header any more.
 
-        Also called when an exposure is asked for: that of a very short one is not always told.
+        What holds now is kept, as the beginning of a very short one is not always told.
         """
+        self._beginnings.clear()
+        self.exposure_began(at_ns)
+
+    def exposure_began(self, at_ns: int) -> None:
+        """Keeps what holds at this moment of the camera's clock, for a frame that begins now."""
         around = self._snooped.now()
         self._snooped.tell_of_missing_optics(around)
         self._beginnings.append(_Beginning(at_ns, around, tuple(self._written.values())))

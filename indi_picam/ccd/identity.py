@@ -23,6 +23,15 @@ CONNECTION = SwitchVector(
 )
 
 
+SENSOR = "Sensor"
+"""The group of what only Pi cameras have; the controls of their ISP have another."""
+
+
+def focuser_name(camera_name: str) -> str:
+    """The device of a camera's lens."""
+    return f"{camera_name} Focuser"
+
+
 @dataclass(frozen=True, slots=True)
 class DriverFacts:
     """What all devices of a driver process have in common."""

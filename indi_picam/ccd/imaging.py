@@ -28,6 +28,7 @@ from indi_picam.camera.modes import (
 )
 from indi_picam.capture.engine import Engine
 from indi_picam.capture.plan import ExposurePlan, ExposureSettings, FrameType, plan_exposure
+from indi_picam.ccd.identity import SENSOR
 from indi_picam.fits import HEADER_ROOM
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.vectors import (
@@ -111,7 +112,7 @@ CFA = TextVector(
 VALUES = SwitchVector(
     "PICAM_VALUES",
     "Pixel values",
-    IMAGE_SETTINGS,
+    SENSOR,
     (
         Switch("SCALED", "Scaled to 16 bit", True),
         Switch("ADC", "As the ADC gave them"),
@@ -120,14 +121,14 @@ VALUES = SwitchVector(
 FLIP = SwitchVector(
     "PICAM_FLIP",
     "Mirror",
-    IMAGE_SETTINGS,
+    SENSOR,
     (Switch("HORIZONTAL", "Left to right"), Switch("VERTICAL", "Top to bottom")),
     rule=Rule.ANY_OF_MANY,
 )
 ADC = NumberVector(
     "PICAM_ADC",
     "ADC",
-    IMAGE_INFO,
+    SENSOR,
     (
         Number("BITS", "True depth (bit)", 0, 1, 16, 0, "%.f"),
         Number("BLACK_LEVEL", "Black level (ADU)", 0, 0, 65535, 0, "%.1f"),
@@ -150,7 +151,7 @@ def mode_vector(camera: CameraFacts, selected: str) -> SwitchVector:
         Switch(m.name, f"{m.width}x{m.height} {m.bits} bit", m.name == selected)
         for m in camera.modes
     )
-    return SwitchVector("PICAM_MODE", "Sensor mode", IMAGE_SETTINGS, tuple(switches))
+    return SwitchVector("PICAM_MODE", "Sensor mode", SENSOR, tuple(switches))
 
 
 LABELS = {"INDI_RAW": "Raw", "INDI_MONO": "Mono", "INDI_RGB": "RGB"}

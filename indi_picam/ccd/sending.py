@@ -93,7 +93,7 @@ class Sending:
         loop = asyncio.get_running_loop()
         telling = loop.call_later(_PATIENCE_S, self._tell_of_waiting) if tell else None
         try:
-            await self._link.blob_slot(size)
+            await self._link.blob_slot(self._device.name, size)
         finally:
             if telling is not None:
                 telling.cancel()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from indi_picam.camera.defects import module_of, parameter_of
 from indi_picam.camera.modes import CameraFacts, FrameFacts
+from indi_picam.ccd.identity import SENSOR
 from indi_picam.indi.device import Device
 from indi_picam.indi.vectors import State, Text, TextVector
 
 DEFECTS = TextVector(
     "PICAM_DEFECTS",
-    "Defect correction of the sensor",
-    "Image Info",
+    "Defect correction",
+    SENSOR,
     (
         Text("STATE", "State"),
         Text("CHANGE", "To change it now"),

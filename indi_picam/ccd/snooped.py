@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from indi_picam.ccd.identity import focuser_name
 from indi_picam.ccd.surroundings import Surroundings
 from indi_picam.indi.device import Answer, Device
 from indi_picam.indi.vectors import (
@@ -121,6 +122,8 @@ class Snooped:
         if of_date is not None and not self._fresh_j2000:
             j2000 = None
         focuser_position = self._number("ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION")
+        if self._names["ACTIVE_FOCUSER"] == focuser_name(self._device.name):
+            focuser_position = None  # each frame tells itself where its lens stood
         return Surroundings(
             telescope=self._names["ACTIVE_TELESCOPE"],
             focal_length_mm=self._optics("FOCAL_LENGTH", "TELESCOPE_FOCAL_LENGTH"),

@@ -53,13 +53,17 @@ def cards(around: Surroundings, plan: ExposurePlan, facts: FrameFacts) -> list[C
     about = [
         Card("TELESCOP", around.telescope or None, "telescope"),
         Card("FILTER", around.filter_name, "filter"),
-        Card("FOCALLEN", _rounded(around.focal_length_mm, 3), "[mm] focal length"),
-        Card("APTDIA", _rounded(around.aperture_mm, 3), "[mm] aperture of the telescope"),
-        Card("MPSAS", _rounded(around.sky_brightness, 6), "[mag/arcsec2] sky quality"),
-        Card("ROTATANG", _rounded(around.rotator_angle_deg, 3), "[deg] angle of the rotator"),
+        Card("FOCALLEN", fits.rounded(around.focal_length_mm, 3), "[mm] focal length"),
+        Card("APTDIA", fits.rounded(around.aperture_mm, 3), "[mm] aperture of the telescope"),
+        Card("MPSAS", fits.rounded(around.sky_brightness, 6), "[mag/arcsec2] sky quality"),
+        Card("ROTATANG", fits.rounded(around.rotator_angle_deg, 3), "[deg] angle of the rotator"),
         Card("FOCUSPOS", around.focuser_position, "[step] position of the focuser"),
-        Card("FOCUSTEM", _rounded(around.focuser_temperature_c, 3), "[C] temperature of focuser"),
-        Card("SCALE", _rounded(_scales(around, plan)[0], 6), "[arcsec] width of a binned pixel"),
+        Card(
+            "FOCUSTEM", fits.rounded(around.focuser_temperature_c, 3), "[C] temperature of focuser"
+        ),
+        Card(
+            "SCALE", _significant(_scales(around, plan)[0], 6), "[arcsec] width of a binned pixel"
+        ),
     ]
     if plan.frame_type is FrameType.DARK:
         dark_s = fits.nominal_exposure_s(plan.request, facts, plan.mode)
@@ -99,7 +103,7 @@ def _horizontal_cards(position: Equatorial, site: Site | None, utc_ns: int) -> l
         Card(
             "SITELONG", round(site.longitude_deg, 6), "[deg] longitude of the site, east positive"
         ),
-        Card("AIRMASS", _rounded(pointing.airmass(altitude), 6), "at start of exposure"),
+        Card("AIRMASS", fits.rounded(pointing.airmass(altitude), 6), "at start of exposure"),
         Card("OBJCTAZ", round(azimuth, 6), "[deg] azimuth, from north through east"),
         Card("OBJCTALT", round(altitude, 6), "[deg] altitude, without refraction"),
     ]
@@ -122,10 +126,10 @@ def _world_cards(
         Card("CTYPE2", "DEC--TAN", "projection"),
         Card("CRPIX1", facts.width / 2, "[pixel] centre"),
         Card("CRPIX2", facts.height / 2, "[pixel] centre"),
-        Card("SECPIX1", round(scale_x, 10), "[arcsec] width of a binned pixel"),
-        Card("SECPIX2", round(scale_y, 10), "[arcsec] height of a binned pixel"),
-        Card("CDELT1", round(scale_x / 3600, 10), "[deg] width of a binned pixel"),
-        Card("CDELT2", round(scale_y / 3600, 10), "[deg] height of a binned pixel"),
+        Card("SECPIX1", _significant(scale_x, 10), "[arcsec] width of a binned pixel"),
+        Card("SECPIX2", _significant(scale_y, 10), "[arcsec] height of a binned pixel"),
+        Card("CDELT1", _significant(scale_x / 3600, 10), "[deg] width of a binned pixel"),
+        Card("CDELT2", _significant(scale_y / 3600, 10), "[deg] height of a binned pixel"),
         Card("CROTA1", round(rotation, 10), "[deg] orientation, counterclockwise"),
         Card("CROTA2", round(rotation, 10), "[deg] orientation, counterclockwise"),
     ]
@@ -140,5 +144,6 @@ def _scales(around: Surroundings, plan: ExposurePlan) -> tuple[float | None, flo
     return width_um * plan.request.bin_x * per_um, height_um * plan.request.bin_y * per_um
 
 
-def _rounded(value: float | None, decimals: int) -> float | None:
-    return None if value is None else round(float(value), decimals)
+def _significant(value: float | None, decimals: int) -> float | None:
+    """A value as cfitsio writes small ones: decimals of the number before its exponent."""
+    return None if value is None else float(f"{value:.{decimals}e}")

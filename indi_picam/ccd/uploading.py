@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +68,9 @@ TRANSFER_FORMAT = SwitchVector(
 )
 HOME_TOKEN = "_HOME_"
 _LONGEST_PREFIX = 200
+_PART = ".indi_picam-"
+"""How the name of a file begins that is being written."""
+_LARGEST_NUMBER = 10**9
 _LONGEST_NAME = 255
 """Bytes that file systems of Linux take (NAME_MAX)."""
 _NOT_IN_NAMES = re.compile(r"[^\w.,;=+@() \[\]-]")
@@ -145,7 +151,13 @@ class Uploading:
             values["UPLOAD_DIR"] = asked["UPLOAD_DIR"] or str(self._home)
             self.checked_folder(values["UPLOAD_DIR"])
         if "UPLOAD_PREFIX" in asked:
-            values["UPLOAD_PREFIX"] = clean_name(asked["UPLOAD_PREFIX"])
+            values["UPLOAD_PREFIX"] = prefix = clean_name(asked["UPLOAD_PREFIX"])
+            longest = picture_name(prefix, _LARGEST_NUMBER, ".fits", datetime.now())
+            if len(longest.encode()) > _LONGEST_NAME:
+                raise Refused(
+                    f"The prefix is refused: with its dates and numbers a file's name would have"
+                    f" more than {_LONGEST_NAME} bytes."
+                )
         return Answer(values=values)
 
     def checked_folder(self, text: str) -> Path:
@@ -170,7 +182,8 @@ class Uploading:
 
 def clean_name(prefix: str) -> str:
     """A prefix as part of a file name: no separators, nothing hidden, at most 200 bytes."""
-    cleaned = _NOT_IN_NAMES.sub("_", prefix).lstrip(".").encode()[:_LONGEST_PREFIX]
+    composed = unicodedata.normalize("NFC", prefix)
+    cleaned = _NOT_IN_NAMES.sub("_", composed).lstrip(".").encode()[:_LONGEST_PREFIX]
     return cleaned.decode(errors="ignore") or "IMAGE"
 
 
@@ -210,8 +223,8 @@ def write_picture(folder: Path, prefix: str, extension: str, picture: Picture) -
     beside = None
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".", suffix=extension, dir=folder)
-        beside = Path(name)
+        _remove_abandoned(folder)
+        descriptor, beside = _begun(folder, extension)
         with os.fdopen(descriptor, "wb") as file:
             _copy(picture, file.fileno())
             os.fchmod(file.fileno(), 0o644)
@@ -223,6 +236,29 @@ def write_picture(folder: Path, prefix: str, extension: str, picture: Picture) -
         os.close(picture.memory)
         if beside is not None:
             beside.unlink(missing_ok=True)
+
+
+def _begun(folder: Path, extension: str) -> tuple[int, Path]:
+    """A new file that is locked while it is open, and its path."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=_PART, suffix=extension, dir=folder)
+        # Some network file systems know no locks: there nothing is removed either.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, Path(name)
+        os.close(descriptor)  # another camera took it for abandoned before it was locked
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes what a driver left that was killed while it wrote; what is being written is locked.
+
+    indiserver ends drivers with SIGKILL.
+    """
+    for entry in folder.glob(f"{_PART}*"):
+        with suppress(OSError), entry.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            entry.unlink()
 
 
 def _copy(picture: Picture, target: int) -> None:

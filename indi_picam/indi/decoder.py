@@ -75,7 +75,7 @@ _ATTRIBUTES = re.compile(_ATTRIBUTE)
 _TAG_STOPS = {"": re.compile(rb"""[<>"']"""), '"': re.compile(rb'[<"]'), "'": re.compile(rb"[<']")}
 
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
-_REFERENCE = re.compile(r"&(\w+|#\w+);")
+_REFERENCE = re.compile(r"&([^;&<\s]+);")
 _CONTROLS = dict.fromkeys([*range(0x20), 0x7F])
 _TEXT_CONTROLS = {code: None for code in _CONTROLS if code not in (0x09, 0x0A)}
 

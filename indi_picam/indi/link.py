@@ -23,7 +23,6 @@ from __future__ import annotations
 import array
 import asyncio
 import binascii
-import contextlib
 import fcntl
 import itertools
 import os
@@ -35,7 +34,7 @@ from dataclasses import dataclass
 from indi_picam.indi.decoder import Decoder
 from indi_picam.indi.encoder import encode, inline_blob
 from indi_picam.indi.messages import Incoming, Outgoing, PingReply, PingRequest, SetBlob
-from indi_picam.indi.pacing import OUT_BYTES, Pacing
+from indi_picam.indi.pacing import Pacing
 
 _READ_BYTES = 1 << 16
 _PIECE_BYTES = 384 << 10
@@ -93,7 +92,6 @@ class Link:
         self._last_ping = ""
         self._slot = asyncio.Event()
         self._slot.set()
-        self._slot_turn = asyncio.Lock()
         self.pacing = Pacing()
         os.set_blocking(read_fd, False)
         os.set_blocking(write_fd, False)
@@ -138,24 +136,29 @@ class Link:
             self._due = True
             self._loop.call_soon(self._write)
 
-    async def blob_slot(self, size: int = 0) -> None:
-        """Wait until a BLOB of this size may be sent; several senders are let through in turn.
+    async def blob_slot(self, device: str, size: int = 0) -> None:
+        """Wait until a BLOB of this size may be sent; it must be sent at once then.
 
         The server must have parsed the BLOB before (waited for at most 5 s), and let go enough of
         those before that, its clients too (:class:`Pacing`).
         """
-        async with self._slot_turn:
-            with contextlib.suppress(TimeoutError):
+        while True:
+            try:
                 async with asyncio.timeout(_SLOT_WAIT_S):
                     await self._slot.wait()
-            await self.pacing.room(size)
-            if not self._closed:
+            except TimeoutError:
+                self._slot.set()
+            await self.pacing.room(device, size)
+            if self._closed:
+                return
+            if self._slot.is_set():  # no other device was let through meanwhile
                 self._slot.clear()
+                return
 
     async def let_go(self) -> None:
         """Wait until every BLOB is let go, as :class:`Pacing` says, and parsed by the server."""
         await self._slot.wait()
-        await self.pacing.room(OUT_BYTES)
+        await self.pacing.all_let_go()
 
     def close(self) -> None:
         """Close both descriptors; what is queued is dropped, the iteration and every wait end."""
@@ -215,7 +218,7 @@ class Link:
             raise ValueError(f"{blob.name} of {blob.size} bytes cannot be sent from {there}")
         self._last_ping = f"SetBLOB/{next(self._pings)}"
         ping = encode(PingRequest(self._last_ping))
-        self.pacing.sent(descriptor if self.attaches else None, blob.size)
+        self.pacing.sent(blob.device, descriptor if self.attaches else None, blob.size)
         if self._socket is not None:
             return _Sending(memoryview(encode(blob) + ping), attachment=descriptor)
         head, tail = inline_blob(blob)

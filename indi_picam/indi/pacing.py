@@ -9,7 +9,8 @@ indiserver cuts off a client that is 128 MB behind (its option -m), and answers 
 has parsed a BLOB, whatever its clients do. But a file description stays locked (flock) as long as
 anybody holds it, so a second description of the same memory tells when the first is gone. A client
 that hangs would stop everybody: what is not let go for very long is given up, and counts no more.
-Used by the link alone; knows no message.
+Devices wait in one line, but one that has nothing out passes those that have: a guider does not
+wait for the client of another camera. Used by the link alone; knows no message.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 
 OUT_BYTES = 64_000_000
 """Base64 makes 85 MB of it, and the server's limit is 128 MB."""
+MOST_OUT_BYTES = 92_000_000
+"""With the frames of devices that had nothing out: 123 MB in base64."""
 _PROBE_S = 0.01
 _IDLE_PROBE_S = 0.05, 1.0
 """While nobody waits: the first and the longest time between two looks, to free the memory."""
@@ -34,11 +37,20 @@ _HANGING_BYTES_S = 250_000
 class _Out:
     """A BLOB that is out."""
 
+    device: str
     size: int
     probe: int | None
     """A second description of its memory."""
     due_s: float
     """When the rate has brought it through, on the loop's clock."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A BLOB that would leave."""
+
+    device: str
+    size: int
 
 
 class Pacing:
@@ -47,6 +59,7 @@ class Pacing:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._out: deque[_Out] = deque()
+        self._line: list[_Waiting] = []
         self._progress_s = 0.0
         """When something was let go last, or began to be out alone."""
         self._timer: asyncio.TimerHandle | None = None
@@ -59,7 +72,7 @@ class Pacing:
         """What is out, as far as it was looked at."""
         return sum(blob.size for blob in self._out)
 
-    def sent(self, descriptor: int | None, size: int) -> None:
+    def sent(self, device: str, descriptor: int | None, size: int) -> None:
         """A BLOB leaves: its read-only descriptor, which is locked by this, or None for base64."""
         if self._closed:
             return
@@ -71,14 +84,33 @@ class Pacing:
         probe = None if descriptor is None else _locked(descriptor)
         if probe is None and due_s <= now:
             return
-        self._out.append(_Out(size, probe, due_s))
+        self._out.append(_Out(device, size, probe, due_s))
         self._look_later(_IDLE_PROBE_S[0])
 
-    async def room(self, size: int) -> None:
+    async def room(self, device: str, size: int) -> None:
         """Waits until a BLOB of this size may leave; the first of all may, however large."""
+        waiting = _Waiting(device, size)
+        self._line.append(waiting)
+        try:
+            while not self._closed:
+                self._look()
+                if self._may_leave(waiting):
+                    return
+                await asyncio.sleep(_PROBE_S)
+        finally:
+            self._line.remove(waiting)
+
+    def _may_leave(self, waiting: _Waiting) -> bool:
+        then_out = self.out_bytes + waiting.size
+        if then_out <= MOST_OUT_BYTES and all(blob.device != waiting.device for blob in self._out):
+            return True
+        return self._line[0] is waiting and (not self._out or then_out <= OUT_BYTES)
+
+    async def all_let_go(self) -> None:
+        """Waits until nothing is out."""
         while not self._closed:
             self._look()
-            if not self._out or self.out_bytes + size <= OUT_BYTES:
+            if not self._out:
                 return
             await asyncio.sleep(_PROBE_S)
 

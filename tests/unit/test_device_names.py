@@ -6,7 +6,13 @@ import pytest
 
 from indi_picam.camera.modes import CameraId
 from indi_picam.ccd.identity import DriverFacts
-from indi_picam.driver import DriverSettings, clean_name, device_names, with_first_named
+from indi_picam.driver import (
+    DriverSettings,
+    clean_name,
+    device_names,
+    first_named,
+    with_first_named,
+)
 
 PI = DriverSettings(DriverFacts("Pi Camera", "indi_picam", None, None), names_by_model=True)
 SIMULATOR = DriverSettings(
@@ -53,6 +59,23 @@ def test_a_name_given_to_the_first_camera_is_never_that_of_two() -> None:
         HQ1.id: "Pi Camera imx477 2",
         GS.id: "Pi Camera imx477",
     }
+
+
+@pytest.mark.parametrize(
+    ("cameras", "remembered", "first"),
+    [
+        ([HQ0, GS], {}, HQ0),
+        ([GS, HQ0], {"INDIDEV Main": HQ0.id}, HQ0),
+        ([GS, HQ0], {"INDIDEV Finder": HQ0.id}, GS),
+        # it is missing: one that has a name of its own does not take its place, a new one does
+        ([GS], {"INDIDEV Main": HQ0.id, GS.id: "Pi Camera imx296"}, CameraId(HQ0.id, "")),
+        ([GS, HQ1], {"INDIDEV Main": HQ0.id, GS.id: "Pi Camera imx296"}, HQ1),
+    ],
+)
+def test_the_name_of_indidev_stays_with_its_camera(
+    cameras: list[CameraId], remembered: dict[str, str], first: CameraId
+) -> None:
+    assert first_named(cameras, remembered, "Main") == first
 
 
 @pytest.mark.parametrize(

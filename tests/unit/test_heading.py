@@ -60,6 +60,44 @@ def test_a_frame_shows_what_held_when_it_began(rig: Rig) -> None:
     assert asyncio.run(dialogue()) == [(0, "M 0"), (1, "M 1"), (3, "M 3")]
 
 
+def test_frames_that_wait_for_a_slow_client_show_what_held_when_each_began(rig: Rig) -> None:
+    """A fast exposure takes any number of frames before the first gets its header."""
+
+    async def dialogue() -> list[str]:
+        begun_ns = [clock.monotonic_ns() + tenth * 10**8 for tenth in range(200)]
+        rig.heading.ordered(begun_ns[0])
+        for number, at_ns in enumerate(begun_ns):
+            await rig.write("OBJECT", f"M {number}")
+            rig.heading.exposure_began(at_ns)
+        headers = [
+            rig.header(exposure_us=100_000, sensor_timestamp_ns=at_ns + 100_000_000)
+            for at_ns in begun_ns[1:]
+        ]
+        assert len(rig.heading._beginnings) == 1
+        return [header["OBJECT"] for header in headers]
+
+    assert asyncio.run(dialogue()) == [f"M {number}" for number in range(1, 200)]
+
+
+def test_what_is_left_of_an_aborted_order_is_forgotten(rig: Rig) -> None:
+    for _ in range(3):
+        rig.heading.ordered(clock.monotonic_ns())
+        for _ in range(100):
+            rig.heading.exposure_began(clock.monotonic_ns())
+    assert len(rig.heading._beginnings) == 101
+
+
+def test_the_lens_of_the_camera_tells_its_position_itself(rig: Rig) -> None:
+    """Its device shows where the lens is to stand, before the frame that finds it there."""
+
+    async def dialogue() -> Header:
+        await rig.ask("Text", "ACTIVE_DEVICES", ACTIVE_FOCUSER="Cam Focuser")
+        await rig.number("ABS_FOCUS_POSITION", "Cam Focuser", FOCUS_ABSOLUTE_POSITION=900)
+        return rig.next_header(0)
+
+    assert "FOCUSPOS" not in asyncio.run(dialogue())
+
+
 @pytest.mark.parametrize(
     ("value", "read"),
     [

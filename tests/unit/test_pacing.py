@@ -28,6 +28,7 @@ from tests.system.client import Client, picture
 
 ROOT = Path(__file__).parents[2]
 PORTS = itertools.count(7680)
+CAMERA, GUIDER, MB = "Camera", "Guider", 1_000_000
 
 
 def run(scene: Callable[[Pacing], Coroutine[Any, Any, None]]) -> None:
@@ -53,9 +54,9 @@ def frame() -> int:
         os.close(memory)
 
 
-async def passes(pacing: Pacing, size: int) -> bool:
+async def passes(pacing: Pacing, size: int, device: str = CAMERA) -> bool:
     try:
-        await asyncio.wait_for(pacing.room(size), 0.05)
+        await asyncio.wait_for(pacing.room(device, size), 0.05)
     except TimeoutError:
         return False
     return True
@@ -78,12 +79,44 @@ def test_64_mb_are_out_or_one_frame_that_is_larger(
     async def scene(pacing: Pacing) -> None:
         descriptors = [frame() for _ in out]
         for descriptor, one in zip(descriptors, out, strict=True):
-            pacing.sent(descriptor, one)
+            pacing.sent(CAMERA, descriptor, one)
         assert await passes(pacing, size) is passing
         for descriptor in descriptors:
             os.close(descriptor)
         assert await passes(pacing, size)
         assert pacing.out_bytes == 0
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    ("out", "waiting", "size", "passing"),
+    [
+        # the guider passes the camera's third frame, as it has nothing out
+        ([(CAMERA, 25), (CAMERA, 25)], [25], 4, True),
+        ([(CAMERA, 25), (CAMERA, 25)], [], 42, True),
+        ([(CAMERA, 25), (CAMERA, 25)], [], 43, False),
+        # with something out it has to stand in line
+        ([(CAMERA, 25), (CAMERA, 25), (GUIDER, 4)], [25], 4, False),
+        ([(CAMERA, 25), (CAMERA, 25), (GUIDER, 4)], [], 4, True),
+        ([(CAMERA, 120)], [], 4, False),
+    ],
+)
+def test_a_device_with_nothing_out_passes_the_others(
+    out: list[tuple[str, int]], waiting: list[int], size: int, passing: bool
+) -> None:
+    async def scene(pacing: Pacing) -> None:
+        descriptors = [frame() for _ in out]
+        for descriptor, (device, one) in zip(descriptors, out, strict=True):
+            pacing.sent(device, descriptor, one * MB)
+        line = [asyncio.create_task(pacing.room(CAMERA, one * MB)) for one in waiting]
+        await asyncio.sleep(0)
+        assert await passes(pacing, size * MB, GUIDER) is passing
+        assert not any(task.done() for task in line)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        await asyncio.gather(*line)
+        assert await passes(pacing, size * MB, GUIDER)
 
     run(scene)
 
@@ -94,10 +127,10 @@ def test_a_frame_is_out_until_the_last_holder_has_closed_it() -> None:
     async def scene(pacing: Pacing) -> None:
         descriptor = frame()
         holder = os.dup(descriptor)
-        pacing.sent(descriptor, OUT_BYTES)
+        pacing.sent(CAMERA, descriptor, OUT_BYTES)
         os.close(descriptor)
         assert not await passes(pacing, 1)
-        waiting = asyncio.create_task(pacing.room(1))
+        waiting = asyncio.create_task(pacing.room(CAMERA, 1))
         await asyncio.sleep(0)
         os.close(holder)
         closed_s = time.monotonic()
@@ -111,8 +144,8 @@ def test_the_same_frame_may_be_out_twice() -> None:
     async def scene(pacing: Pacing) -> None:
         first = frame()
         second = os.open(f"/proc/self/fd/{first}", os.O_RDONLY | os.O_CLOEXEC)
-        pacing.sent(first, OUT_BYTES)
-        pacing.sent(second, OUT_BYTES)
+        pacing.sent(CAMERA, first, OUT_BYTES)
+        pacing.sent(CAMERA, second, OUT_BYTES)
         os.close(first)
         assert not await passes(pacing, 1)
         os.close(second)
@@ -127,7 +160,7 @@ def test_what_the_driver_keeps_of_a_frame_does_not_stop_the_next() -> None:
     async def scene(pacing: Pacing) -> None:
         kept = frame()
         sent, again = hold(kept), hold(kept)
-        pacing.sent(sent, OUT_BYTES)
+        pacing.sent(CAMERA, sent, OUT_BYTES)
         assert not await passes(pacing, 1)
         os.close(sent)
         assert await passes(pacing, 1)
@@ -140,7 +173,7 @@ def test_what_the_driver_keeps_of_a_frame_does_not_stop_the_next() -> None:
 def test_memory_that_was_let_go_is_freed_though_nobody_waits() -> None:
     async def scene(pacing: Pacing) -> None:
         descriptor = frame()
-        pacing.sent(descriptor, 1)
+        pacing.sent(CAMERA, descriptor, 1)
         os.close(descriptor)
         while pacing.out_bytes:
             await asyncio.sleep(0.01)
@@ -152,8 +185,8 @@ def test_memory_that_was_let_go_is_freed_though_nobody_waits() -> None:
 def test_looking_after_what_is_out_costs_next_to_nothing() -> None:
     async def scene(pacing: Pacing) -> None:
         descriptor = frame()
-        pacing.sent(descriptor, OUT_BYTES)
-        waiting = asyncio.create_task(pacing.room(1))
+        pacing.sent(CAMERA, descriptor, OUT_BYTES)
+        waiting = asyncio.create_task(pacing.room(CAMERA, 1))
         begin_s = time.process_time()
         await asyncio.sleep(1)
         used_s = time.process_time() - begin_s
@@ -170,9 +203,9 @@ def test_a_client_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     async def scene(pacing: Pacing) -> None:
         held = [frame(), frame()]
         for descriptor in held:
-            pacing.sent(descriptor, 32_000)
+            pacing.sent(CAMERA, descriptor, 32_000)
         assert not await passes(pacing, OUT_BYTES)
-        await pacing.room(OUT_BYTES)
+        await pacing.room(CAMERA, OUT_BYTES)
         assert pacing.out_bytes == 0
         for descriptor in held:
             assert fcntl.fcntl(descriptor, fcntl.F_GETFD) is not None
@@ -191,8 +224,8 @@ def test_a_rate_stands_in_where_base64_goes_through_a_pipe(
         pacing.rate_mb_s = rate_mb_s
         begin_s = time.monotonic()
         for _ in range(3):
-            await pacing.room(40_000_000)
-            pacing.sent(None, 40_000_000)
+            await pacing.room(CAMERA, 40_000_000)
+            pacing.sent(CAMERA, None, 40_000_000)
         assert expected_s <= time.monotonic() - begin_s < expected_s + 0.15
 
     run(scene)
@@ -201,13 +234,13 @@ def test_a_rate_stands_in_where_base64_goes_through_a_pipe(
 def test_the_end_ends_every_wait() -> None:
     async def scene(pacing: Pacing) -> None:
         descriptor = frame()
-        pacing.sent(descriptor, OUT_BYTES)
-        waiting = asyncio.create_task(pacing.room(1))
+        pacing.sent(CAMERA, descriptor, OUT_BYTES)
+        waiting = asyncio.create_task(pacing.room(CAMERA, 1))
         await asyncio.sleep(0)
         pacing.close()
         await waiting
         os.close(descriptor)
-        pacing.sent(None, 1)
+        pacing.sent(CAMERA, None, 1)
         assert pacing.out_bytes == 0
 
     run(scene)
@@ -231,7 +264,7 @@ async def deliver(link, device, image):
     for number in range({COUNT}):
         frame = os.memfd_create("frame")
         os.write(frame, bytes([65 + number]) * {SIZE})
-        await link.blob_slot({SIZE})
+        await link.blob_slot("Cam", {SIZE})
         device.send_blob(image, "BATCH1", frame, size={SIZE}, format=".bin")
 
 async def main(descriptors):

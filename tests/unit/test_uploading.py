@@ -11,6 +11,7 @@ import pytest
 
 from indi_picam.ccd.uploading import (
     Picture,
+    _begun,
     clean_name,
     next_number,
     picture_name,
@@ -48,6 +49,7 @@ def test_names_follow_indi_ccd(tmp_path: Path, prefix: str, there: list[str], na
         ("M 31 (north) [1]", "M 31 (north) [1]"),
         ("x" * 500, "x" * 200),
         ("ü" * 150, "ü" * 100),  # names are measured in bytes
+        ("e\u0301toile", "\u00e9toile"),  # a Mac sends accents apart
     ],
 )
 def test_prefixes_are_cleaned(prefix: str, cleaned: str) -> None:
@@ -67,6 +69,20 @@ def test_a_picture_is_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["IMAGE_001.fits", "IMAGE_002.fits", "IMAGE_003.fits"]
     assert sorted(path.name for path in folder.iterdir()) == [path.name for path in paths]
     assert all(path.read_bytes() == content for path in paths)
+
+
+def test_what_a_killed_driver_left_is_removed_and_what_another_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / ".indi_picam-left.fits").write_bytes(b"half")
+    writing, path = _begun(folder, ".fits")
+    memory = os.memfd_create("picture")
+    os.write(memory, b"whole")
+    written = write_picture(folder, "IMAGE_XXX", ".fits", Picture(memory, 5))
+    assert sorted(folder.iterdir()) == sorted([path, written])
+    os.close(writing)
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -37,7 +37,7 @@ async def main(descriptors):
         device.set(wanted, {{"N": 0}}, state=State.OK)
 
     async def ask(values):
-        await link.blob_slot()
+        await link.blob_slot("Cam")
         return Answer(State.BUSY, then=deliver)
 
     wanted = device.add(NumberVector("WANTED", "Wanted", "Main", (Number("N", "n"),)), ask)

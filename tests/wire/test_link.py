@@ -31,7 +31,6 @@ from indi_picam.indi.messages import (
     Set,
     SetBlob,
 )
-from indi_picam.indi.pacing import OUT_BYTES
 from indi_picam.indi.vectors import Kind, State
 
 BLOB_BYTES = 25_000_003
@@ -151,7 +150,7 @@ def test_a_blob_is_attached_read_only_and_ours_is_closed() -> None:
                 assert fcntl.fcntl(attached, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
                 with pytest.raises(OSError, match="Bad file descriptor"):
                     os.write(attached, b"x")
-            await link.pacing.room(OUT_BYTES)
+            await link.pacing.all_let_go()
             assert open_descriptors() == before - 1
 
     run(scene())
@@ -359,8 +358,8 @@ def test_the_end_of_input_ends_the_iteration_at_once_with_a_full_outbox() -> Non
             assert [message async for message in link] == [GetProperties()]
             link.send(tick(0))
             link.send(blob(memory(2880), 2880))
-            await link.blob_slot()
-            await link.blob_slot()
+            await link.blob_slot("Cam")
+            await link.blob_slot("Cam")
 
     run(scene())
 
@@ -409,7 +408,7 @@ def test_a_slot_is_free_when_the_server_has_parsed_the_blob_before() -> None:
 
             async def device(name: str) -> None:
                 for _ in range(2):
-                    await link.blob_slot()
+                    await link.blob_slot("Cam")
                     order.append(name)
                     link.send(blob(memory(2880), 2880))
 
@@ -436,7 +435,7 @@ def test_a_server_that_answers_no_ping_holds_nobody(
     async def scene() -> None:
         async with over_a_socket() as (link, server):
             for _ in range(3):
-                await link.blob_slot()
+                await link.blob_slot("Cam")
                 link.send(blob(memory(1), 1))
             await server.read(b"SetBLOB/3")
             for descriptor in server.attached:
