@@ -40,10 +40,24 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def replace(path: Path, content: bytes) -> None:
+def sync(path: Path) -> None:
+    """Has a file outlast a power cut under the name it has now; raises OSError.
+
+    Lasts as long as whatever else is being written to the disk, which may be frames.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_directory(Path(os.path.realpath(path)).parent)
+
+
+def replace(path: Path, content: bytes, *, flush: bool = True) -> None:
     """Writes beside, flushes to the disk, renames: readers see the old file or the new.
 
-    Makes the directory if need be; a link stays one. Raises OSError, with the old file as it was.
+    Without flushing, :func:`sync` is to follow. Makes the directory if need be; a link stays one.
+    Raises OSError, with the old file as it was.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(mode=0o775, parents=True, exist_ok=True)
@@ -52,7 +66,8 @@ def replace(path: Path, content: bytes) -> None:
         with beside.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         beside.replace(path)
     except OSError:
         with suppress(OSError):

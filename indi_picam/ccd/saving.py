@@ -15,10 +15,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from indi_picam import files
 from indi_picam.ccd import image_controls
 from indi_picam.indi import config
 from indi_picam.indi.device import Answer, Device, Property
@@ -92,6 +94,9 @@ AT_ONCE = (
 _DISK = ThreadPoolExecutor(1, "settings")
 """One writer at a time: what is saved by itself may meet a CONFIG_SAVE, and all devices of the
 process may have one file (INDICONFIG)."""
+_SYNC = ThreadPoolExecutor(1, "settings to the disk")
+"""Apart: beside frames that are saved a flush may take seconds, and requests do not wait for it.
+(libindi leaves it to the kernel altogether.)"""
 
 
 class Saving:
@@ -134,6 +139,7 @@ class Saving:
                 config.keep_default(self._path, self._device.name, vectors)
         except config.ConfigFault as fault:
             note(str(fault))
+        _SYNC.submit(_sync, self._path)
 
     @property
     def _is_whole(self) -> bool:
@@ -179,6 +185,7 @@ class Saving:
     async def _save(self) -> None:
         await self._on_disk(config.save, self._path, self._device.name, self._saved())
         await self._keep_default()
+        _SYNC.submit(_sync, self._path)
 
     async def _keep_default(self) -> None:
         """Keeps those after the first load or save as the default ones, as INDI::CCD does."""
@@ -195,3 +202,10 @@ class Saving:
     async def _on_disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         call = partial(work, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(_DISK, call)
+
+
+def _sync(path: Path) -> None:
+    """In a thread."""
+    for saved in (path, config.default_path(path)):
+        with suppress(OSError):  # it may be deleted meanwhile
+            files.sync(saved)

@@ -133,7 +133,7 @@ def _write(path: Path, settings: Iterable[New]) -> None:
     _refuse_if_of_root(path)
     content = b"<INDIDriver>\n" + b"".join(map(encode, settings)) + b"</INDIDriver>\n"
     try:
-        files.replace(path, content)
+        files.replace(path, content, flush=False)
     except OSError as fault:
         raise ConfigFault(f"{path} cannot be written: {fault.strerror}.") from None
 

@@ -186,10 +186,10 @@ def test_a_failed_write_leaves_the_old_file(
     path = tmp_path / "Cam_config.xml"
     config.save(path, "Cam", [GAIN])
 
-    def full(descriptor: int) -> None:
+    def full(beside: Path, path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "replace", full)
     vectors: list[AnyVector] = [GAIN.with_values({"GAIN": 9.0})]
     with pytest.raises(ConfigFault, match=r"cannot be written: No space left on device\.$"):
         config.save(path, "Cam", vectors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import pytest
 from indi_picam.ccd.saving import AT_ONCE, AT_START, SAVED_ORDER, Saving
 from indi_picam.indi import config
 from indi_picam.indi.device import Device
-from indi_picam.indi.messages import New
-from indi_picam.indi.vectors import Kind, Text, TextVector
+from indi_picam.indi.messages import New, Outgoing, Set
+from indi_picam.indi.vectors import Kind, State, Text, TextVector
 
 ACTIVE = TextVector("ACTIVE_DEVICES", "Devices", "Options", (Text("ACTIVE_TELESCOPE", "Mount"),))
 
@@ -27,13 +28,13 @@ def test_two_devices_with_one_file_lose_nothing_of_each_other(
 ) -> None:
     path = tmp_path / "both.xml"
     monkeypatch.setenv("INDICONFIG", str(path))
-    sync = os.fsync
+    replace = os.replace
 
-    def slow(descriptor: int) -> None:
+    def slow(beside: Path, path: Path) -> None:
         time.sleep(0.05)
-        sync(descriptor)
+        replace(beside, path)
 
-    monkeypatch.setattr(os, "fsync", slow)
+    monkeypatch.setattr(os, "replace", slow)
 
     async def change() -> None:
         devices = [Device(name, lambda message: None) for name in ("One", "Two")]
@@ -51,3 +52,36 @@ def test_two_devices_with_one_file_lose_nothing_of_each_other(
     for name in ("One", "Two"):
         (saved,) = config.load(path, name)
         assert saved.values == {"ACTIVE_TELESCOPE": f"Mount of {name}"}
+
+
+def test_a_save_is_answered_before_a_busy_disk_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside frames that are saved a flush may last seconds; requests of the device would wait."""
+    path = tmp_path / "Cam_config.xml"
+    monkeypatch.setenv("INDICONFIG", str(path))
+    answered, flushed = threading.Event(), threading.Event()
+
+    def slow(descriptor: int) -> None:
+        assert answered.wait(10)
+        flushed.set()
+
+    monkeypatch.setattr(os, "fsync", slow)
+
+    async def save() -> Outgoing:
+        sent: list[Outgoing] = []
+        device = Device("Cam", sent.append)
+        Saving(device)
+        device.define(device.add(ACTIVE))
+        asked = {"CONFIG_SAVE": "On"}
+        await device.receive(New("Cam", "CONFIG_PROCESS", Kind.SWITCH, asked))
+        while not any(isinstance(message, Set) for message in sent):
+            await asyncio.sleep(0)
+        return sent[-1]
+
+    answer = asyncio.run(save())
+    answered.set()
+    assert isinstance(answer, Set)
+    assert answer.state is State.OK
+    assert config.load(path, "Cam")
+    assert flushed.wait(10)
