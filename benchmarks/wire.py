@@ -220,11 +220,9 @@ class Client:
         self._length += gone
         if found < 0:
             return False
-        head = self._picture
-        attributes = {
-            key.decode(): value.decode()
-            for key, value in re.findall(rb"(\w+)=[\"']([^\"']*)[\"']", head.partition(b">")[0])
-        }
+        tags = b">".join(self._picture.split(b">")[:2])  # of the vector, which counts, and the BLOB
+        pairs = re.findall(rb"(\w+)=[\"']([^\"']*)[\"']", tags)
+        attributes = {key.decode(): value.decode() for key, value in reversed(pairs)}
         descriptors, self._descriptors = tuple(self._descriptors), []
         content, self._content = bytes(self._content), bytearray()
         picture = (at, self._length, descriptors, content)

@@ -135,11 +135,24 @@ class Saving:
         """In a thread."""
         try:
             config.save_one(self._path, self._device.name, name, vectors)
+        except config.ConfigFault as fault:
+            note(str(fault))
+        self._keep_default(vectors, whole=whole)
+        _SYNC.submit(_sync, self._path)
+
+    def _save_all(self, vectors: list[AnyVector], *, whole: bool) -> None:
+        """In a thread."""
+        config.save(self._path, self._device.name, vectors)
+        self._keep_default(vectors, whole=whole)
+        _SYNC.submit(_sync, self._path)
+
+    def _keep_default(self, vectors: list[AnyVector], *, whole: bool) -> None:
+        """In a thread: those after the first load or save become the default ones (INDI::CCD)."""
+        try:
             if whole:
                 config.keep_default(self._path, self._device.name, vectors)
         except config.ConfigFault as fault:
             note(str(fault))
-        _SYNC.submit(_sync, self._path)
 
     @property
     def _is_whole(self) -> bool:
@@ -169,7 +182,7 @@ class Saving:
 
     async def _load(self) -> None:
         await self._apply(self._path)
-        await self._keep_default()
+        await self._on_disk(self._keep_default, self._saved(), whole=self._is_whole)
 
     async def _load_default(self) -> None:
         await self._apply(config.default_path(self._path))
@@ -183,18 +196,7 @@ class Saving:
             self._loading = False
 
     async def _save(self) -> None:
-        await self._on_disk(config.save, self._path, self._device.name, self._saved())
-        await self._keep_default()
-        _SYNC.submit(_sync, self._path)
-
-    async def _keep_default(self) -> None:
-        """Keeps those after the first load or save as the default ones, as INDI::CCD does."""
-        if self._is_whole:
-            vectors = self._saved()
-            try:
-                await self._on_disk(config.keep_default, self._path, self._device.name, vectors)
-            except config.ConfigFault as fault:
-                note(str(fault))
+        await self._on_disk(self._save_all, self._saved(), whole=self._is_whole)
 
     async def _purge(self) -> None:
         await self._on_disk(config.purge, self._path)

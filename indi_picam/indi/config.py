@@ -26,6 +26,7 @@ MAX_FILE_BYTES = 4 << 20
 _ROOT = re.compile(
     rb"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*)*<INDIDriver\s*>(.*)</INDIDriver\s*>\s*", re.DOTALL
 )
+_DEVICE = re.compile(rb"\bdevice=[\"']([^\"']*)[\"']")
 _EMPTY_ROOT = re.compile(rb"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*)*<INDIDriver\s*/>\s*", re.DOTALL)
 
 
@@ -52,11 +53,12 @@ def load(path: Path, device: str) -> list[New]:
 
 def save(path: Path, device: str, vectors: Iterable[AnyVector]) -> None:
     """Save these properties, in this order, instead of all saved of this device; ConfigFault."""
-    try:
-        others = [setting for setting in _read(path) if setting.device != device]
-    except ConfigFault:
-        # Nothing there, or nothing worth keeping: what is written now is whole.
-        others = []
+    others: list[New] = []
+    # Else nothing is there, or nothing worth keeping: what is written now is whole.
+    with contextlib.suppress(ConfigFault):
+        content = _content(path)
+        if not _tells_of_this_alone(content, device):
+            others = [setting for setting in _settings(path, content) if setting.device != device]
     _write(path, [*others, *(_setting(device, vector) for vector in vectors)])
 
 
@@ -64,7 +66,7 @@ def keep_default(path: Path, device: str, vectors: Iterable[AnyVector]) -> None:
     """Save these as the default ones, unless this device has some; ConfigFault."""
     default = default_path(path)
     with contextlib.suppress(ConfigFault):  # nothing there, or nothing worth keeping
-        if load(default, device):
+        if _tells_of_this_alone(_content(default), device) or load(default, device):
             return
     save(default, device, vectors)
 
@@ -108,14 +110,30 @@ def _setting(device: str, vector: AnyVector) -> New:
 
 
 def _read(path: Path) -> list[New]:
+    return _settings(path, _content(path))
+
+
+def _tells_of_this_alone(content: bytes, device: str) -> bool:
+    """Whether a file holds settings of this device and of no other, at a glance.
+
+    To read it all takes some ms, and a client waits for the answer.
+    """
+    named = set(_DEVICE.findall(content))
+    return named == {device.encode()} and _ROOT.fullmatch(content) is not None
+
+
+def _content(path: Path) -> bytes:
     _refuse_if_of_root(path)
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+            return file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise ConfigFault(f"There are no saved settings yet: {path} does not exist.") from None
     except OSError as fault:
         raise ConfigFault(f"{path} cannot be read: {fault.strerror}.") from None
+
+
+def _settings(path: Path, content: bytes) -> list[New]:
     if _EMPTY_ROOT.fullmatch(content):
         return []
     root = _ROOT.fullmatch(content) if len(content) <= MAX_FILE_BYTES else None

@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 from jeepney import DBusErrorResponse
@@ -35,6 +37,8 @@ SHIELDED = (
 SUCCESS, FAILED = 2, 3
 """Of Ekos::CommunicationStatus."""
 ENDS = ("Complete", "Error", "Aborted")
+STARTS = 3
+"""KStars ends by itself in one of some forty starts, before it has looked for any driver."""
 
 # What would wait for an answer at the first start is off; every picture is shown, and so parsed.
 SETTINGS = """
@@ -118,6 +122,11 @@ class KStars:
         asked = (device, "CCD_EXPOSURE")
         return str(self.service.call(*INDI, "getPropertyState", "ss", *asked))
 
+    def exposure_left(self, device: str) -> float:
+        """What the camera's CCD_EXPOSURE counts down, in seconds, as KStars knows it."""
+        asked = (device, "CCD_EXPOSURE", "CCD_EXPOSURE_VALUE")
+        return float(self.service.call(*INDI, "getNumber", "sss", *asked))
+
     def devices(self) -> list[str]:
         """The INDI devices that KStars knows."""
         return list(self.service.call(*INDI, "getDevices"))
@@ -166,19 +175,26 @@ def kstars(home: Path, profiles: Sequence[Profile], drivers: Path) -> Iterator[K
 @contextmanager
 def _run(shown: Desktop) -> Iterator[KStars]:
     service = Service(shown.environment["DBUS_SESSION_BUS_ADDRESS"], "org.kde.kstars")
-    with running((*SHIELDED, "kstars"), shown.environment, shown.log) as process:
-        program = KStars(service, shown)
-
-        def ready() -> bool:
-            assert process.poll() is None, f"KStars ended: {shown.log.read_text()[-2000:]}"
-            try:
-                return bool(program.ekos("getProfiles"))
-            except DBusErrorResponse:
-                return False
-
-        service.wait(ready, "KStars", 60)
+    program = KStars(service, shown)
+    with ExitStack() as processes:
+        for _ in range(STARTS):
+            starting = running((*SHIELDED, "kstars"), shown.environment, shown.log)
+            process = processes.enter_context(starting)
+            if service.wait(partial(_ready_or_gone, program, process), "KStars", 60) == "ready":
+                break
+        status = process.poll()
+        assert status is None, f"KStars ended ({status}): {shown.log.read_text()[-2000:]}"
         yield program
     service.close()
+
+
+def _ready_or_gone(program: KStars, process: Popen[bytes]) -> str | None:
+    if process.poll() is not None:
+        return "gone"
+    try:
+        return "ready" if program.ekos("getProfiles") else None
+    except DBusErrorResponse:
+        return None
 
 
 def _add(data: Path, profiles: Sequence[Profile]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -28,15 +30,17 @@ def gain(value: float) -> dict[str, dict[str, float]]:
     return {"CCD_GAIN": {"GAIN": value}}
 
 
-def begin(observatory: Observatory, jobs: Sequence[Job], tmp_path: Path) -> None:
-    """Starts a sequence of these jobs."""
+def begin(observatory: Observatory, jobs: Sequence[Job], tmp_path: Path) -> float:
+    """Starts a sequence of these jobs; returns when, in seconds since 1970."""
     file = tmp_path / "jobs.esq"
     write(file, jobs, observatory.pictures, observatory.on_camera)
+    began = time.time()
     observatory.kstars.begin(file)
+    return began
 
 
-def check(file: Path, job: Job, observatory: Observatory) -> None:
-    """Holds a picture to the truth and to the job that it was taken for."""
+def check(file: Path, job: Job, observatory: Observatory) -> str:
+    """Holds a picture to the truth and to the job that it was taken for; when it began."""
     capture_format = FORMATS[job.format]
     if capture_format is CaptureFormat.RAW:
         header = check_raw(file, observatory.bench)
@@ -53,7 +57,10 @@ def check(file: Path, job: Job, observatory: Observatory) -> None:
     else:
         assert header["EXPTIME"] == job.exposure_s
     if job.numbers:
-        assert header["GAINASKD"] == job.numbers["CCD_GAIN"]["GAIN"]
+        asked = job.numbers["CCD_GAIN"]["GAIN"]
+        assert header["GAINASKD"] == asked
+        assert header["GAIN"] == pytest.approx(asked, rel=0.036)  # in steps of 0.3 dB
+    return str(header["DATE-OBS"])
 
 
 @pytest.mark.parametrize(
@@ -103,17 +110,24 @@ def check(file: Path, job: Job, observatory: Observatory) -> None:
 def test_a_sequence_gives_the_pictures_it_asks_for(
     observatory: Observatory, tmp_path: Path, jobs: Sequence[Job]
 ) -> None:
-    begin(observatory, jobs, tmp_path)
+    began = begin(observatory, jobs, tmp_path)
     assert observatory.kstars.end() == "Complete"
+    starts: list[str] = []
     for job in jobs:
+        saved = {}
         for directory, used in (
             (observatory.pictures, job.upload != UPLOAD_LOCAL),
             (observatory.on_camera, job.upload != UPLOAD_CLIENT),
         ):
             files = sorted((directory / job.name).rglob("*.fits"))
             assert len(files) == (job.count if used else 0), f"{job.name} in {directory}"
-            for file in files:
-                check(file, job, observatory)
+            saved[directory] = {check(file, job, observatory) for file in files}
+        of_job = set.union(*saved.values())
+        assert all(dates in (set(), of_job) for dates in saved.values())
+        assert len(of_job) == job.count, f"{job.name}: some files are the same frame"
+        starts += of_job
+    assert len(set(starts)) == len(starts), "a frame was given twice"
+    assert all(datetime.fromisoformat(f"{start}Z").timestamp() > began for start in starts)
 
 
 def test_a_long_exposure_is_aborted_and_the_next_sequence_runs(
@@ -121,11 +135,17 @@ def test_a_long_exposure_is_aborted_and_the_next_sequence_runs(
 ) -> None:
     program = observatory.kstars
     aborted, next_job = Job("aborted", 20, 1, FULL), Job("after an abort", 0.1, 2, FULL)
+    watcher = observatory.server.tcp()
+    connect(watcher)
     begin(observatory, [aborted], tmp_path)
-    program.service.wait(lambda: program.exposure_state(DEVICE) == "Busy", "the exposure")
+    program.service.wait(lambda: 0 < program.exposure_left(DEVICE) <= 15, "its middle")
+    assert program.exposure_state(DEVICE) == "Busy"
+    position = len(watcher.log)
     program.capture("abort")
     assert observatory.kstars.end() == "Aborted"
     program.service.wait(lambda: program.exposure_state(DEVICE) == "Idle", "the abort", 2)
+    watcher.read_for(1)
+    assert [m for m in watcher.log[position:] if m.get("name") == "CCD1"] == []
     program.capture("clearSequenceQueue")
     begin(observatory, [next_job], tmp_path)
     assert observatory.kstars.end() == "Complete"

@@ -40,5 +40,6 @@ def test_a_script_takes_the_picture_it_asks_for(
             header = check_raw(file, bench)
             assert header["EXPTIME"] == seconds
             assert header["GAINASKD"] == gain
+            assert header["GAIN"] == pytest.approx(gain, rel=0.036)  # in steps of 0.3 dB
             assert (header["XORGSUBF"], header["YORGSUBF"]) == (11, 13)
             assert (header["NAXIS1"], header["NAXIS2"]) == (301, 203)
