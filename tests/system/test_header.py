@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +19,12 @@ from astropy.time import Time
 from astropy.utils import iers
 
 from indi_picam import __version__, clock
-from indi_picam.simulator import frame_log
+from indi_picam.simulator import faults, frame_log
 from indi_picam.simulator.models import SENSORS
 from tests.system.client import Client, picture, values
 from tests.system.conftest import DEVICE, Server, StartServer, connect
 from tests.system.server import SIMULATOR
-from tests.system.test_exposures import SMALL_MODE, choose_small_mode, expose
+from tests.system.test_exposures import SMALL_MODE, choose_small_mode, expose, fast, look
 
 OTHERS = {
     "Telescope Simulator": "indi_simulator_telescope",
@@ -36,6 +37,9 @@ MOUNT = "Telescope Simulator"
 LATITUDE, LONGITUDE = 52.5, -13.4
 TRUTH = SENSORS["imx477"]
 MODE = TRUTH.mode(SMALL_MODE)
+LINE_US = 40
+"""More than a line of any mode: exposures are whole ones."""
+LOG, FAULTS = "frames.jsonl", "faults.ini"
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +62,7 @@ def observatory(start_server: StartServer, tmp_path: Path) -> Server:
 def logging_in(directory: Path, **more: str) -> dict[str, str]:
     """The environment of a simulator that tells in a directory what it did, and is told faults."""
     settings = directory / "simulator.ini"
-    settings.write_text("[simulator]\nlog_file = frames.jsonl\nfault_file = faults.ini\n")
+    settings.write_text(f"[simulator]\nlog_file = {LOG}\nfault_file = {FAULTS}\n")
     return {"HOME": str(directory), "INDI_PICAM_SIMULATOR_CONFIG": str(settings), **more}
 
 
@@ -243,7 +247,7 @@ def test_every_keyword_stands_where_it_belongs(observatory: Server, tmp_path: Pa
         # Beside the blank cards that fill it up.
         assert set(header) - {"", "COMMENT"} == set(types), order
         assert {name: type(header[name]) for name in types} == types, order
-        taken = frame_of(client, tmp_path / "frames.jsonl", order)
+        (taken,) = taken_in(client, tmp_path / LOG, order.exposure_us)
         expected = camera_says(order, taken) | others_say(client, order)
         if order.frame_type == "Light":
             expected |= sky_says(order, header, *aim)
@@ -252,13 +256,19 @@ def test_every_keyword_stands_where_it_belongs(observatory: Server, tmp_path: Pa
         assert set(types) - set(told) == {"CHECKSUM", "DATASUM"}
 
 
-def frame_of(client: Client, log: Path, order: Order) -> dict[str, Any]:
-    """What the sensor really did for a frame, by its own log, which is written after the frame."""
+def taken_in(client: Client, log: Path, exposure_us: int, frames: int = 1) -> list[dict[str, Any]]:
+    """The first good frames of an exposure that the sensor took, as its own log tells.
+
+    The log is written after a frame is handed over.
+    """
     while True:
-        for taken in frame_log.read(log):
-            near = abs(taken["exposure_us"] - order.exposure_us) <= MODE.line_max_us
-            if near and (taken["mode"], taken["status"]) == (MODE.name, "success"):
-                return taken
+        taken = [
+            line
+            for line in frame_log.read(log)
+            if abs(line["exposure_us"] - exposure_us) <= LINE_US and line["status"] == "success"
+        ]
+        if len(taken) >= frames:
+            return taken[:frames]
         client.read_for(0.01)
 
 
@@ -437,6 +447,58 @@ class Moment(Like):
 
     def __repr__(self) -> str:
         return str(Time(self._utc_s, format="unix").isot)
+
+
+def fast_frames_with(
+    start_server: StartServer, directory: Path, fault: str, value: str
+) -> tuple[Client, list[Header]]:
+    """Four frames close after each other, with a fault from the second on until it is seen."""
+    client = start_server(environment=logging_in(directory)).tcp()
+    connect(client)
+    choose_small_mode(client)
+    fast(client, 4)
+    position = expose(client, 0.3)
+    client.set_of("CCD1", "Ok", since=position)
+    faults.write(str(directory / FAULTS), {"faults": {fault: value}})
+    while not (
+        any(line["status"] == "error" for line in frame_log.read(directory / LOG))
+        or fault not in (directory / FAULTS).read_text()
+    ):
+        client.read_for(0.01)
+    faults.write(str(directory / FAULTS), {})
+    return client, [fits.getheader(io.BytesIO(content)) for content in look(client, position, 4)]
+
+
+def test_frames_that_the_sensor_lost_are_told(start_server: StartServer, tmp_path: Path) -> None:
+    client, headers = fast_frames_with(start_server, tmp_path, "bad_frames", "yes")
+    numbers = [line["sequence"] for line in taken_in(client, tmp_path / LOG, 300_000, 4)]
+    lost = [after - before - 1 for before, after in pairwise(numbers)]
+    assert sum(lost) >= 1
+    assert [header["DROPPED"] for header in headers] == [0, *lost]
+    assert {header["REPEATED"] for header in headers} == {0}
+
+
+def test_a_frame_that_was_taken_again_is_told(start_server: StartServer, tmp_path: Path) -> None:
+    _, headers = fast_frames_with(start_server, tmp_path, "die", "exposure")
+    repeated = [header["REPEATED"] for header in headers]
+    assert (repeated[0], sorted(repeated)) == (0, [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize("sensor", ["imx290", "ov5647"])
+def test_bad_frames_after_a_start_are_told(
+    start_server: StartServer, tmp_path: Path, sensor: str
+) -> None:
+    client = start_server(environment=logging_in(tmp_path, INDI_PICAM_SIMULATOR=sensor)).tcp()
+    connect(client)
+    header = header_of(client, expose(client, 0.05))
+    (taken,) = taken_in(client, tmp_path / LOG, 50_000)
+    passed_over = [
+        line["status"]
+        for line in frame_log.read(tmp_path / LOG)
+        if line["start"] == taken["start"] and line["sequence"] < taken["sequence"]
+    ]
+    assert passed_over == ["error"] * SENSORS[sensor].bad_later_start
+    assert (header["SKIPPED"], header["TAKENBY"]) == (len(passed_over), "restart")
 
 
 def test_a_slew_after_the_start_does_not_touch_the_frame(observatory: Server) -> None:
