@@ -75,6 +75,16 @@ class Capture:
         buffers = self._request.request.buffers.values()
         return all(buffer.metadata.status.name == "Success" for buffer in buffers)
 
+    @property
+    def number(self) -> int:
+        """How many frames of the sensor came since its start before this one.
+
+        libcamera counts anew from each start (v4l2_videodevice.cpp), bad ones too, which itself
+        before 0.5.1 and picamera2 from 0.3.28 on hand to nobody.
+        """
+        buffers = self._request.request.buffers.values()
+        return max(int(buffer.metadata.sequence) for buffer in buffers)
+
     @contextmanager
     def buffer(self, stream: Stream) -> Iterator[NDArray[np.uint8]]:
         """The camera's own buffer as bytes; it must not be used after the block."""

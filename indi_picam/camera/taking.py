@@ -67,7 +67,10 @@ class _Take:
     """When the exposure of the next frame begins, until that has been told."""
     memory: FrameMemory | None = None
     """The first frame's: had at once, so that a lack of it is told before the exposure."""
+    started: bool = False
+    """Whether the sensor was started for it."""
     skipped: int = 0
+    """Frames not accepted before the first one; after a start that tells itself how many."""
     refusal: str = "none came"
     """Why the last frame was not accepted."""
     last: Metadata | None = None
@@ -139,6 +142,7 @@ class FrameTaker:
         self._take, self._idle_at = take, math.inf
         if way is not Way.FREE_RUNNING or wait_us == math.inf:
             wait_us = self._start(way, settings)
+            take.started = True
         for _ in range(min(AHEAD, take.left) if way is Way.FREE_RUNNING else 1):
             self._camera.ask()
         take.began_ns = clock.monotonic_ns() + int(1000 * wait_us)
@@ -205,6 +209,8 @@ class FrameTaker:
             return
         if take.left > AHEAD and take.way is Way.FREE_RUNNING:
             self._camera.ask()
+        if take.started and take.last is None:
+            take.skipped = capture.number
         self._deliver(take, capture)
         take.left -= 1
         take.last = self._seen = got

@@ -182,7 +182,7 @@ class SensorProcess:
             "event": "frame",
             "number": asked.number,
             "status": status,
-            "sequence": self._earlier_frames + frame.index,
+            "sequence": frame.index,
             "metadata": metadata,
         }
         completed_ns = clock.monotonic_ns()  # before others run who were waiting for the frame
