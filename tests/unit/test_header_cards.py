@@ -1,4 +1,4 @@
-"""What a card looks like in the file: its comment whole, its number with the digits that count."""
+"""Cards in the file: only of what is known, comments whole, numbers with the digits that count."""
 
 from __future__ import annotations
 
@@ -49,14 +49,20 @@ AROUND = Surroundings(
     focal_length_mm=2034.5,
     aperture_mm=203.2,
     j2000=Equatorial(83.8220833, -5.3911111),
-    site=Site(-52.5123456, -113.4123456),
+    site=Site(-89.5123456, -113.4123456),  # M 42 never sets there
     rotator_angle_deg=359.999,
     focuser_position=123_456,
     focuser_temperature_c=-12.345,
     filter_name="Halpha 7nm",
     sky_brightness=21.345678,
     orientation_deg=123.456789,
+    pier_side="WEST",
 )
+HORIZONTAL = "SITELAT SITELONG AIRMASS OBJCTAZ OBJCTALT"
+WORLD = (
+    "CRVAL1 CRVAL2 RADECSYS CTYPE1 CTYPE2 CRPIX1 CRPIX2 SECPIX1 SECPIX2 CDELT1 CDELT2 CROTA1 CROTA2"
+)
+POSITION = f"OBJCTRA OBJCTDEC RA DEC PIERSIDE EQUINOX {HORIZONTAL} {WORLD}"
 
 
 def facts_of(**told: Any) -> FrameFacts:
@@ -203,7 +209,7 @@ def test_numbers_keep_the_digits_that_count_and_no_others(
         "MPSAS": 21.345678,
         "ROTATANG": 359.999,
         "FOCUSTEM": -12.345,
-        "SITELAT": -52.512346,
+        "SITELAT": -89.512346,
         "SITELONG": -113.412346,
         "RA": 83.822083,
         "DEC": -5.391111,
@@ -217,3 +223,33 @@ def test_numbers_keep_the_digits_that_count_and_no_others(
         "CDELT2": digits(scale / 3600, 11),
     }
     assert {name: header[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("unknown", "value", "absent"),
+    [
+        ("telescope", "", "TELESCOP"),
+        ("focal_length_mm", None, f"FOCALLEN SCALE {WORLD}"),
+        ("aperture_mm", None, "APTDIA"),
+        ("j2000", None, POSITION),
+        ("site", None, HORIZONTAL),
+        ("site", Site(90, 0), "AIRMASS"),  # M 42 never rises there
+        ("pier_side", None, "PIERSIDE"),
+        ("rotator_angle_deg", None, "ROTATANG"),
+        ("focuser_position", None, "FOCUSPOS"),
+        ("focuser_temperature_c", None, "FOCUSTEM"),
+        ("filter_name", None, "FILTER"),
+        ("sky_brightness", None, "MPSAS"),
+        ("orientation_deg", None, WORLD),
+    ],
+)
+def test_what_is_not_known_of_the_surroundings_has_no_card(
+    unknown: str, value: Any, absent: str
+) -> None:
+    facts = facts_of()
+    plan = ExposurePlan(REQUEST, MODE, FrameType.LIGHT)
+    known, left = (
+        set(written(surroundings.cards(around, plan, facts), facts))
+        for around in (AROUND, replace(AROUND, **{unknown: value}))
+    )
+    assert known - left == set(absent.split())
