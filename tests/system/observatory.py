@@ -1,4 +1,4 @@
-"""An observatory: INDI's simulated devices beside our camera, and what the sensor tells of itself."""
+"""An observatory: INDI's simulated devices beside our camera, and what its sensor says it did."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def logging_in(directory: Path, **more: str) -> dict[str, str]:
 
 
 def connect_all(client: Client) -> None:
+    """Connects everything; the camera follows the others, the mount knows its site and tracks."""
     connect(client)
     choose_small_mode(client)
     names = {"ACTIVE_FILTER": "Filter Simulator", "ACTIVE_SKYQUALITY": "SQM Simulator"}
@@ -120,10 +121,9 @@ def taken_in(client: Client, log: Path, exposure_us: int, frames: int = 1) -> li
         client.read_for(0.01)
 
 
-def passed_over(log: Path, taken: dict[str, Any]) -> list[str]:
-    """How the frames fared that came between the start of the sensor and a frame."""
-    return [
-        line["status"]
+def passed_over(log: Path, taken: dict[str, Any]) -> int:
+    """How many frames came between the start of the sensor and this one."""
+    return sum(
+        line["start"] == taken["start"] and line["sequence"] < taken["sequence"]
         for line in frame_log.read(log)
-        if line["start"] == taken["start"] and line["sequence"] < taken["sequence"]
-    ]
+    )
