@@ -122,7 +122,7 @@ def exposure_cards(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) ->
         Card("ROWORDER", "TOP-DOWN", "first row is the top of the sensor"),
         Card("HFLIP", request.orientation.hflip, "mirrored left to right"),
         Card("VFLIP", request.orientation.vflip, "mirrored top to bottom"),
-        *_bayer_cards(facts),
+        *_bayer_cards(facts.bayer_pattern, request.bayer_offsets),
         *_format_cards(facts),
         Card("DPC", facts.corrects_defects, "sensor corrects defective pixels by itself"),
         Card("LENSPOS", facts.lens_position, "[dioptre] position of the lens, 0 is infinity"),
@@ -133,13 +133,13 @@ def exposure_cards(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) ->
     ]
 
 
-def _bayer_cards(facts: FrameFacts) -> list[Card]:
-    if facts.bayer_pattern is None:
+def _bayer_cards(pattern: str | None, offsets: tuple[int, int]) -> list[Card]:
+    if pattern is None:
         return []
     return [
-        Card("BAYERPAT", facts.bayer_pattern, "colours of the first 2x2 pixels, top down"),
-        Card("XBAYROFF", 0, "BAYERPAT begins at the first pixel"),
-        Card("YBAYROFF", 0, "BAYERPAT begins at the first pixel"),
+        Card("BAYERPAT", pattern, "colours of the first 2x2 pixels, top down"),
+        Card("XBAYROFF", offsets[0], "[pixel] offset of BAYERPAT to the right"),
+        Card("YBAYROFF", offsets[1], "[pixel] offset of BAYERPAT down"),
     ]
 
 

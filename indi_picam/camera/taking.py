@@ -247,7 +247,8 @@ class FrameTaker:
         request, got, layout = take.request, capture.metadata, self._camera.layout
         scaled, raw = request.scale_to_16_bit, request.format is CaptureFormat.RAW
         mosaic = raw and request.bin_x * request.bin_y == 1
-        pattern = pattern_at(layout.bayer_pattern, request.roi.x, request.roi.y)
+        told = request.bayer_pattern or layout.bayer_pattern
+        pattern = pattern_at(told, request.roi.x, request.roi.y)
         return FrameFacts(
             exposure_us=got.exposure_us,
             gain=got.gain,

@@ -48,6 +48,9 @@ class ExposureSettings:
     format: CaptureFormat = CaptureFormat.RAW
     controls: ControlValues = ()
     """For the lens, and for the ISP when it makes the picture."""
+    bayer_pattern: str | None = None
+    bayer_offsets: tuple[int, int] = (0, 0)
+    """The last two as in FrameRequest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,8 @@ def plan_exposure(
         format=settings.format,
         orientation=mode.orientation,
         controls=settings.controls,
+        bayer_pattern=settings.bayer_pattern,
+        bayer_offsets=settings.bayer_offsets,
     )
     return ExposurePlan(request, mode, settings.frame_type)
 

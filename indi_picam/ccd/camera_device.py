@@ -110,6 +110,7 @@ OF_EACH_ORDER = (
     "CCD_BINNING",
     "CCD_CAPTURE_FORMAT",
     "CCD_FRAME_TYPE",
+    "CCD_CFA",
     "CCD_GAIN",
     "PICAM_ISO",
     "PICAM_VALUES",

@@ -136,6 +136,8 @@ ADC = NumberVector(
     ),
     perm="ro",
 )
+BAYER_PATTERNS = ("RGGB", "GRBG", "GBRG", "BGGR")
+"""Clients know no others; one that is not known stops some of them (KStars, indi-allsky)."""
 FRAME_ELEMENTS = {element.name for element in FRAME.elements}
 FRAME_TYPES = {
     "FRAME_LIGHT": FrameType.LIGHT,
@@ -274,7 +276,7 @@ class Imaging:
 
     def settings(self, gain: float, controls: ControlValues) -> ExposureSettings:
         """What decides the next frame, as it stands now."""
-        frame, binning = self._frame.values, self._binning.values
+        frame, binning, cfa = self._frame.values, self._binning.values, self._cfa.values
         return ExposureSettings(
             mode=self._mode,
             roi=Roi(*(round(frame[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))),
@@ -285,6 +287,8 @@ class Imaging:
             frame_type=FRAME_TYPES[self._frame_type.selected or "FRAME_LIGHT"],
             format=self.format,
             controls=controls,
+            bayer_pattern=cfa["CFA_TYPE"] if self.is_mosaic else None,
+            bayer_offsets=(int(cfa["CFA_OFFSET_X"]), int(cfa["CFA_OFFSET_Y"])),
         )
 
     def plan(self, exposure_s: float, gain: float, controls: ControlValues) -> ExposurePlan:
@@ -356,11 +360,11 @@ class Imaging:
             )
 
     async def _set_cfa(self, asked: Mapping[str, str]) -> Answer:
-        pattern = self._mode.bayer_pattern
-        if asked.get("CFA_TYPE", pattern) != pattern or set(asked.values()) - {"0", pattern}:
+        cfa = self._cfa.values | dict(asked)
+        offsets = {cfa["CFA_OFFSET_X"], cfa["CFA_OFFSET_Y"]}
+        if cfa["CFA_TYPE"] not in BAYER_PATTERNS or offsets - {"0", "1"}:
             raise Refused(
-                f"The colour filter of this sensor mode is {pattern} with offsets 0, as the camera "
-                "reports it; it cannot be changed."
+                f"The colour filter is one of {', '.join(BAYER_PATTERNS)}, with offsets 0 or 1."
             )
         return Answer()
 
@@ -379,7 +383,9 @@ class Imaging:
         return Answer(then=None if asked == self._format.values else self._format_changed)
 
     def _format_changed(self) -> None:
-        self._device.set(self._info, {"CCD_BITSPERPIXEL": self.format.bits})
+        # Ekos sets its frame back to the whole sensor whenever it hears of CCD_INFO.
+        if self._info["CCD_BITSPERPIXEL"] != self.format.bits:
+            self._device.set(self._info, {"CCD_BITSPERPIXEL": self.format.bits})
         (self._device.define if self.is_mosaic else self._device.delete)(self._cfa)
         self._show_levels()
 

@@ -124,6 +124,51 @@ def test_colour_filter_and_depth_follow_the_format(camera: Camera) -> None:
     assert names <= {"CCD_CAPTURE_FORMAT", "CCD_TEMPERATURE", "ESTIMATE"}
 
 
+def test_formats_of_the_same_depth_do_not_tell_it_again(camera: Camera) -> None:
+    """Ekos sets its frame back to the whole sensor whenever it hears of CCD_INFO."""
+    camera.set("Switch", "CCD_CAPTURE_FORMAT", INDI_MONO="On")
+    camera.set("Number", "CCD_GAIN", GAIN=2)
+    position = len(camera.client.log)
+    camera.set("Switch", "CCD_CAPTURE_FORMAT", INDI_RGB="On")
+    camera.set("Number", "CCD_GAIN", GAIN=1)  # answered after all that the format tells
+    assert "CCD_INFO" not in {m.get("name") for m in camera.client.log[position:]}
+
+
+def test_the_colour_filter_may_be_told_until_the_sensor_is_set_up_anew(camera: Camera) -> None:
+    def told(pattern: str, x: int = 0, y: int = 0) -> dict[str, str]:
+        return {"CFA_OFFSET_X": str(x), "CFA_OFFSET_Y": str(y), "CFA_TYPE": pattern}
+
+    def written(header: fits.Header) -> tuple[object, ...]:
+        return header["BAYERPAT"], header["XBAYROFF"], header["YBAYROFF"]
+
+    camera.set("Number", "CCD_FRAME", X=0, Y=0, WIDTH=64, HEIGHT=48)
+    for asked, shown, expected in (
+        (told("RGGB"), told("RGGB"), ("RGGB", 0, 0)),
+        ({"CFA_OFFSET_X": "1"}, told("RGGB", 1), ("RGGB", 1, 0)),
+        (told("GRBG", 0, 1), told("GRBG", 0, 1), ("GRBG", 0, 1)),
+    ):
+        assert values(camera.set("Text", "CCD_CFA", **asked)) == shown
+        assert written(camera.take(1)[0]) == expected
+    camera.set("Number", "CCD_FRAME", X=1, Y=2, WIDTH=64, HEIGHT=48)
+    assert written(camera.take(1)[0]) == ("RGGB", 0, 1)
+    for asked in (told("RYYB"), told("rggb"), told("RGGB", 2), told("RGGB", 0, -1)):
+        refused = camera.set("Text", "CCD_CFA", "Alert", **asked)
+        assert "RGGB, GRBG, GBRG, BGGR" in (refused.get("message") or "")
+        assert values(refused) == told("GRBG", 0, 1)
+    position = len(camera.client.log)
+    camera.set("Switch", "PICAM_FLIP", HORIZONTAL="On")
+    assert values(camera.client.set_of("CCD_CFA", since=position)) == told("GBRG")
+    camera.set("Text", "CCD_CFA", **told("RGGB", 1, 1))
+    position = len(camera.client.log)
+    camera.set("Switch", "PICAM_MODE", **{"2028x1520_12": "On"})
+    assert values(camera.client.set_of("CCD_CFA", since=position)) == told("GBRG")
+    camera.set("Text", "CCD_CFA", **told("RGGB", 1, 1))
+    camera.set("Switch", "CONNECTION", "Idle", DISCONNECT="On")
+    position = len(camera.client.log)
+    camera.client.new("Switch", DEVICE, "CONNECTION", {"CONNECT": "On"})
+    assert values(camera.client.definition("CCD_CFA", since=position)) == told("GBRG")
+
+
 def test_mono_pictures_have_one_plane_of_luminance(camera: Camera) -> None:
     camera.set("Switch", "CCD_CAPTURE_FORMAT", INDI_MONO="On")
     header, pixels = camera.take()
