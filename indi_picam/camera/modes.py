@@ -235,7 +235,7 @@ class FrameRequest:
     controls: ControlValues = ()
     """Everything else that the camera is told for this frame."""
     bayer_pattern: str | None = None
-    """The 2x2 cell at the top-left pixel of the mode, for the header; None: what libcamera granted."""
+    """The 2x2 cell at the top-left pixel of the mode, for the header; None: as libcamera says."""
     bayer_offsets: tuple[int, int] = (0, 0)
     """Where that cell begins, for the header too (XBAYROFF, YBAYROFF)."""
 

@@ -113,6 +113,8 @@ class Engine:
         """Set by what needs the camera between its exposures too: a batch, a calibration."""
         self.choose_way: Callable[[FrameRequest], Way | None] = lambda request: None
         """Asked how to take a single frame; None leaves it to the worker and its table."""
+        self.on_replaced: Callable[[str], None] = lambda sentence: None
+        """Told, in a sentence, of each worker that took the place of another."""
         camera.on_lost = self._lost
 
     @property
@@ -332,6 +334,7 @@ class Engine:
     async def _new_worker(self) -> CameraFault | None:
         """Ends the worker and starts another in the present mode; the fault when that fails."""
         assert self._mode is not None  # noqa: S101 - only a connected camera is replaced
+        began_s = clock.monotonic_s()
         await self._camera.close()
         try:
             await self._camera.open()
@@ -340,6 +343,10 @@ class Engine:
             await self._camera.close()
             self._on_trouble(str(fault))
             return fault
+        took_ms = 1000 * (clock.monotonic_s() - began_s)
+        self.on_replaced(
+            f"The camera has a new worker in mode {self._mode.name}: {took_ms:.0f} ms."
+        )
         return None
 
     async def _ready(self) -> None:

@@ -61,6 +61,14 @@ class ExposurePlan:
     mode: ModeFacts
     frame_type: FrameType
 
+    def __str__(self) -> str:
+        asked, roi = self.request, self.request.roi
+        return (
+            f"{asked.count} x {self.frame_type.value} of {self.exposure_s:g} s, gain "
+            f"{asked.gain:g}, {asked.format.value}, mode {asked.mode.name}, {roi.width} x "
+            f"{roi.height} at ({roi.x}, {roi.y}), binned {asked.bin_x} x {asked.bin_y}"
+        )
+
     @property
     def exposure_s(self) -> float:
         """Length of one exposure in seconds."""

@@ -85,9 +85,9 @@ class BatchDelivery:
             with suppress(StoreFault):  # discarded meanwhile
                 self._store.release(batch, number)
             raise
-        if outgoing is None:
+        self._sending.send(self._image, outgoing)
+        if outgoing.memory is None:
             self._store.acknowledge(batch, [number])
         else:
-            self._sending.send(self._image, outgoing)
             self._store.delivered(batch, [number])
         self._on_sent(batch)

@@ -143,6 +143,7 @@ class CameraDevice:
         self._uploading = Uploading(self.indi)
         self._controls = Controls(self.indi)
         self._engine = Engine(self._camera, lambda trouble: self.indi.message(trouble, "WARNING"))
+        self._engine.on_replaced = lambda told: self.indi.message(told, "DEBUG")
         self._sending = Sending(self.indi, link, self._uploading)
         self._imaging = Imaging(self.indi, self._engine, self._mode_changed)
         self._image_controls = ImageControls(self.indi, lambda: self._imaging.format)
@@ -340,6 +341,14 @@ class CameraDevice:
         self._calibrating.mode_changed(mode)
 
     def _frame_taken(self, facts: FrameFacts) -> None:
+        read_ms = (facts.completed_ns - facts.sensor_timestamp_ns) / 1e6
+        ready_ms = (clock.monotonic_ns() - facts.completed_ns) / 1e6
+        self.indi.message(
+            f"A frame: {facts.way.value}, {facts.skipped} skipped, {facts.dropped} dropped; "
+            f"libcamera had it {read_ms:.0f} ms after its exposure, and it left {ready_ms:.0f} ms "
+            "later.",
+            "DEBUG",
+        )
         self._imaging.frame_taken(facts)
         self._controls.frame_taken(facts)
         self._sensor_state.frame_taken(facts)

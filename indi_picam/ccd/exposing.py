@@ -3,11 +3,12 @@
     moment                 messages, in this order (INDI::CCD, indiccd.cpp)
     request accepted       CCD_EXPOSURE Busy, the time asked for
     while exposing         CCD_EXPOSURE Busy, whole seconds left, 0 when the readout begins
-    picture finished       (the file is saved, CCD_FILE_PATH) CCD1 with the file, CCD_EXPOSURE Ok 0
-    fast: more to come     CCD_EXPOSURE Ok 0, CCD_FAST_COUNT Busy and one less, CCD1; how many
-                           are to come may be changed
-    fast: the last one     CCD_EXPOSURE Ok 0, CCD_FAST_COUNT Idle 1, CCD1
+    picture finished       (its file, CCD_FILE_PATH) CCD1, CCD_EXPOSURE Ok 0
+    fast: more to come     CCD_EXPOSURE Ok 0, CCD_FAST_COUNT Busy and one less, (CCD_FILE_PATH)
+                           CCD1; how many are to come may be changed
+    fast: the last one     CCD_EXPOSURE Ok 0, CCD_FAST_COUNT Idle 1, (CCD_FILE_PATH) CCD1
     aborted                CCD_ABORT_EXPOSURE Ok, CCD_EXPOSURE Idle 0, and nothing more of it
+    fast switched off      CCD_FAST_COUNT Idle, CCD_FAST_TOGGLE Ok, CCD_EXPOSURE Idle 0 if one ran
     failed                 CCD_EXPOSURE Alert with a sentence
 
 The engine's listener: it makes a FITS file of each frame and hands it to the link.
@@ -114,8 +115,10 @@ class Exposing:
         self._countdown: asyncio.Task[None] | None = None
         self._fast_left = 0
         """Frames to come of the fast exposure that runs, with the one under way; 0 if none does."""
+        self._told_of_fast = False
         self._end_s = 0.0
         """When the exposure that is counted down ends, on the camera's clock."""
+        self._limits_s = (0.0, 0.0)
         self._exposure = device.add(EXPOSURE, self._expose, check_limits=False)
         self._abort_switch = device.add(ABORT, self._abort)
         self._image = device.add(IMAGE)
@@ -125,7 +128,8 @@ class Exposing:
 
     def mode_changed(self, mode: ModeFacts) -> None:
         """Tells the exposure limits of a mode."""
-        limits = (mode.exposure_min_us / 1e6, mode.exposure_max_us / 1e6, EXPOSURE_STEP_S)
+        self._limits_s = mode.exposure_min_us / 1e6, mode.exposure_max_us / 1e6
+        limits = (*self._limits_s, EXPOSURE_STEP_S)
         self._device.set(self._exposure, limits={"CCD_EXPOSURE_VALUE": limits})
 
     async def stop(self) -> None:
@@ -143,9 +147,7 @@ class Exposing:
         try:
             plan = self._exchange.plan(asked["CCD_EXPOSURE_VALUE"])
         except Refused as refusal:
-            # The one that runs goes on: clients take an Alert for its end.
-            busy = self._exposure.state is State.BUSY
-            raise Refused(str(refusal), State.BUSY if busy else refusal.state) from None
+            raise self._not_started(asked, str(refusal)) from None
         fast_left = 0
         if self._fast["INDI_ENABLED"]:
             fast_left = max(1, round(self._fast_count["FRAMES"]))
@@ -153,8 +155,19 @@ class Exposing:
         self._stop_countdown()
         await self._engine.abort()
         self._fast_left = fast_left
+        self._device.message(f"Ordered: {plan}.", "DEBUG")
         self._engine.start(plan, self)
         return Answer(State.BUSY, {"CCD_EXPOSURE_VALUE": plan.exposure_s})
+
+    def _not_started(self, asked: Mapping[str, float], sentence: str) -> Refused:
+        """The refusal of an exposure: its value is kept unless it lies outside the limits."""
+        if self._exposure.state is State.BUSY:
+            # The one that runs goes on: Ekos would take an Alert for its end and order another,
+            # which would end it indeed.
+            return Refused(sentence, State.BUSY)
+        low, high = self._limits_s
+        allowed = low <= asked["CCD_EXPOSURE_VALUE"] <= high
+        return Refused(sentence, values=asked if allowed else None)
 
     async def _abort(self, asked: Mapping[str, bool]) -> Answer:
         if not asked["ABORT"]:
@@ -170,9 +183,16 @@ class Exposing:
 
     async def _set_fast(self, asked: Mapping[str, bool]) -> Answer:
         if asked["INDI_ENABLED"]:
+            if not self._told_of_fast:
+                self._told_of_fast = True
+                self._device.message(
+                    "Fast exposure is experimental: each frame begins as the one before ends, and "
+                    "waits here for a client that is slow.",
+                    "WARNING",
+                )
             return Answer()
         self._device.set(self._fast_count, state=State.IDLE)
-        if not self._fast_left:
+        if self._exposure.state is not State.BUSY:
             return Answer()
         self._fast_left = 0
         self._stop_countdown()
@@ -205,7 +225,7 @@ class Exposing:
         self._end_s = at_ns * 1e-9 + plan.exposure_s
         self._countdown = asyncio.create_task(self._count_down(self._end_s), name="countdown")
 
-    async def make_ready(self, plan: ExposurePlan, frame: Frame) -> Outgoing | None:
+    async def make_ready(self, plan: ExposurePlan, frame: Frame) -> Outgoing:
         """Makes a FITS file of a frame, saves it if wanted, and waits for its turn on the link."""
         # In a run the next frame may be counted down already.
         if self._end_s < frame.facts.sensor_timestamp_ns * 1e-9 + plan.exposure_s / 2:
@@ -215,9 +235,7 @@ class Exposing:
             self._device.message("The FITS header outgrew its room: the picture was copied.")
         return await self._sending.prepare(file.memory, file.size)
 
-    def hand_over(
-        self, plan: ExposurePlan, frame: FrameFacts, ready: Outgoing | None, left: int
-    ) -> None:
+    def hand_over(self, plan: ExposurePlan, frame: FrameFacts, ready: Outgoing, left: int) -> None:
         """Sends the picture, and tells that its exposure is over."""
         if not left:
             self._stop_countdown()
@@ -228,8 +246,9 @@ class Exposing:
             self._device.set(self._exposure, over, state=State.OK)
             state = State.BUSY if left else State.IDLE
             self._device.set(self._fast_count, {"FRAMES": max(1, left)}, state=state)
-        if ready is not None:
-            self._sending.send(self._image, ready)
+            if left:  # the next has begun, as its first tick will tell
+                self._device.set(self._exposure, state=State.BUSY, tell=False)
+        self._sending.send(self._image, ready)
         if not is_fast:
             self._device.set(self._exposure, over, state=State.OK)
         self._frames.taken(frame)

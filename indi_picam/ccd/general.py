@@ -87,6 +87,7 @@ LEVEL_NAMES: dict[Level, str] = {
     "INFO": "SESSION",
     "DEBUG": "DEBUG",
 }
+"""How the switches are called; what is told says INFO, to clients and in the file."""
 
 
 class General:
@@ -96,6 +97,7 @@ class General:
         self._device = device
         self._executable = executable
         self._file: IO[str] | None = None
+        self._began_s = time.monotonic()
         self._polling = device.add(POLLING_PERIOD, from_start=True)
         self._debug = device.add(DEBUG, self._set_debug, from_start=True)
         self._simulation = device.add(SIMULATION, self._simulate, from_start=may_simulate)
@@ -126,8 +128,8 @@ class General:
         """Writes a sentence to the log file if wanted; returns whether clients shall see it."""
         name = LEVEL_NAMES[level]
         if self._file is not None and self._logged_levels[f"LOG_{name}"]:
-            now = time.monotonic()
-            self._write(f"{name}\t{now:.6f} sec\t: {text}\n")
+            passed_s = time.monotonic() - self._began_s
+            self._write(f"{level}\t{passed_s:.6f} sec\t: {text}\n")
         if not self._debug["ENABLE"]:
             return level != "DEBUG"
         return bool(self._output["CLIENT_DEBUG"] and self._shown_levels[f"DBG_{name}"])

@@ -189,7 +189,7 @@ class Imaging:
         self._frame = device.add(FRAME, self._set_frame)
         self._frame_reset = device.add(FRAME_RESET, self._reset_frame)
         self._binning = device.add(BINNING, self._set_binning)
-        self._frame_type = device.add(FRAME_TYPE)
+        self._frame_type = device.add(FRAME_TYPE, self._set_frame_type)
         self._info = device.add(INFO)
         self._cfa = device.add(CFA, self._set_cfa)
         self._flip = device.add(FLIP, self._set_flip)
@@ -358,6 +358,14 @@ class Imaging:
                 f"{VALUES.elements[1].label!r}.",
                 "WARNING",
             )
+
+    async def _set_frame_type(self, asked: Mapping[str, bool]) -> Answer:
+        for name in ("FRAME_BIAS", "FRAME_DARK"):
+            if asked[name]:
+                kind = FRAME_TYPES[name].value.lower()
+                told = f"This camera has no shutter: cover it before you take a {kind} frame."
+                self._device.message(told, "WARNING")
+        return Answer()
 
     async def _set_cfa(self, asked: Mapping[str, str]) -> Answer:
         cfa = self._cfa.values | dict(asked)

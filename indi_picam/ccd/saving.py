@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -25,7 +26,17 @@ from indi_picam.ccd import image_controls
 from indi_picam.indi import config
 from indi_picam.indi.device import Answer, Device, Property
 from indi_picam.indi.journal import note
-from indi_picam.indi.vectors import AnyVector, Refused, Rule, State, Switch, SwitchVector, requested
+from indi_picam.indi.messages import New
+from indi_picam.indi.vectors import (
+    AnyVector,
+    Kind,
+    Refused,
+    Rule,
+    State,
+    Switch,
+    SwitchVector,
+    requested,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -99,6 +110,16 @@ _SYNC = ThreadPoolExecutor(1, "settings to the disk")
 (libindi leaves it to the kernel altogether.)"""
 
 
+def texts_for(known: Property, setting: New) -> Mapping[str, str]:
+    """What was saved of a property, without switches of other drivers that are Off.
+
+    INDI's own CCD drivers save FORMAT_NATIVE with FORMAT_FITS, whether it is chosen or not.
+    """
+    texts = {name: on for name, on in setting.values.items() if name in known.values or on != "Off"}
+    chosen = setting.kind is Kind.SWITCH and any(on != "Off" for on in texts.values())
+    return texts if chosen else setting.values
+
+
 class Saving:
     """The saved settings of one device."""
 
@@ -120,7 +141,7 @@ class Saving:
                 continue
             known = self._device[setting.name]
             try:
-                values = requested(known.vector, setting.kind, setting.values)
+                values = requested(known.vector, setting.kind, texts_for(known, setting))
             except Refused as refusal:
                 note(f"{self._path}: {refusal}")
             else:
@@ -191,7 +212,11 @@ class Saving:
         settings = await self._on_disk(config.load, path, self._device.name)
         self._loading = True
         try:
-            await self._device.apply(settings)
+            await self._device.apply(
+                replace(setting, values=texts_for(self._device[setting.name], setting))
+                for setting in settings
+                if self._device.shows(setting.name)
+            )
         finally:
             self._loading = False
 

@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from indi_picam import fits
 from indi_picam.camera.modes import FrameFacts
@@ -51,9 +52,12 @@ def finished(frame: Frame, cards: Iterable[fits.Card]) -> fits.FitsFile:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A file whose turn on the link has come; it must be sent at once."""
+    """A file that is saved if that was wanted, and whose turn on the link has come; for at once."""
 
-    memory: int
+    saved: Path | None
+    """Where it lies here."""
+    memory: int | None
+    """None when it is not to be sent."""
     size: int
     format: str
 
@@ -67,27 +71,28 @@ class Sending:
         self._uploading = uploading
         self._compressor = Compressor()
 
-    async def prepare(self, memory: int, size: int, *, of_batch: bool = False) -> Outgoing | None:
-        """Saves a file if wanted and waits for its turn; None when nothing is to be sent.
+    async def prepare(self, memory: int, size: int, *, of_batch: bool = False) -> Outgoing:
+        """Saves a file if wanted, and waits for its turn if it is to be sent.
 
         Takes over the descriptor. Nobody waits for a frame of a batch; that any other has to wait
         is told. Raises DeliveryFault with a sentence.
         """
+        saved, format = None, ".fits"
         try:
             if self._uploading.saves:
-                await self._uploading.save(memory, size, of_batch=of_batch)
+                saved = await self._uploading.save(memory, size, of_batch=of_batch)
             if not self._uploading.sends:
                 os.close(memory)
-                return None
-            outgoing = await self._compressed(memory, size)
-            memory = outgoing.memory
-            await self._turn(outgoing.size, tell=not of_batch)
+                return Outgoing(saved, None, size, format)
+            if self._uploading.compresses:
+                memory, size, format = await self._compressed(memory, size)
+            await self._turn(size, tell=not of_batch)
         except BaseException as fault:
             os.close(memory)
             if isinstance(fault, (OSError, RuntimeError, Refused)):
                 raise DeliveryFault(f"The picture could not be delivered: {fault}") from None
             raise
-        return outgoing
+        return Outgoing(saved, memory, size, format)
 
     async def _turn(self, size: int, *, tell: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -105,24 +110,24 @@ class Sending:
             "WARNING",
         )
 
-    async def _compressed(self, memory: int, size: int) -> Outgoing:
-        """The file as clients get it: compressed if that is wanted."""
-        plain = Outgoing(memory, size, ".fits")
-        if not self._uploading.compresses:
-            return plain
+    async def _compressed(self, memory: int, size: int) -> tuple[int, int, str]:
+        """Memory, size and format of a file that is compressed, if that succeeds."""
         try:
-            smaller, size = await self._compressor.compress(memory)
+            smaller, smaller_size = await self._compressor.compress(memory)
         except CompressionFault as fault:
             self._device.message(f"{fault} It is sent as it is.", "WARNING")
-            return plain
+            return memory, size, ".fits"
         os.close(memory)
-        return Outgoing(smaller, size, ".fits.fz")
+        return smaller, smaller_size, ".fits.fz"
 
     def send(self, image: Property, outgoing: Outgoing) -> None:
-        """Hands a file over to the link."""
-        self._device.send_blob(
-            image, image.name, outgoing.memory, size=outgoing.size, format=outgoing.format
-        )
+        """Tells where a file lies, and hands it over to the link."""
+        if outgoing.saved is not None:
+            self._uploading.tell_of(outgoing.saved)
+        if outgoing.memory is not None:
+            self._device.send_blob(
+                image, image.name, outgoing.memory, size=outgoing.size, format=outgoing.format
+            )
 
     async def close(self) -> None:
         """Ends the compressing process."""

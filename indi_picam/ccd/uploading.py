@@ -116,8 +116,8 @@ class Uploading:
         if self.saves:
             self._device.define(self._path)
 
-    async def save(self, memory: int, size: int, *, of_batch: bool) -> None:
-        """Writes a finished file to its place; raises OSError or Refused with a sentence.
+    async def save(self, memory: int, size: int, *, of_batch: bool) -> Path:
+        """Writes a finished file to its place, and returns that; raises OSError or Refused.
 
         That of a batch never takes the place of another, whatever the prefix.
         """
@@ -130,10 +130,13 @@ class Uploading:
             None, write_picture, folder, prefix, ".fits", picture
         )
         try:
-            path = await asyncio.shield(writing)
+            return await asyncio.shield(writing)
         except asyncio.CancelledError:
             picture.wanted = False
             raise
+
+    def tell_of(self, path: Path) -> None:
+        """Tells where a file was written."""
         self._device.message(f"Image saved to {path}")
         self._device.set(self._path, {"FILE_PATH": str(path)}, state=State.OK)
 

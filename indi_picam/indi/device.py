@@ -6,7 +6,7 @@ Every request (``new*``) is answered with exactly one ``set*``, whatever its han
 request                            answer
 =================================  ==============================================================
 nonsense                           values unchanged, Alert (Busy stays Busy), a sentence
-refused by the guard or handler    values unchanged, the refusal's state (Alert), its sentence
+refused by the guard or handler    the refusal's values (none) and state (Alert), its sentence
 fits, handler returns              the Answer's values and state
 fits, no handler                   the values asked for, Ok
 one of many with all Off           values unchanged, Ok
@@ -193,10 +193,12 @@ class Device:
         limits: Mapping[str, Limits] | None = None,
         message: str | None = None,
         level: Level | None = None,
+        tell: bool = True,
     ) -> None:
         """Change values, state or limits, and tell the clients when the property is defined.
 
-        The message is an error when the state is Alert, unless a level says otherwise.
+        The message is an error when the state is Alert, unless a level says otherwise. With
+        ``tell`` False it is left to the next set to tell what changed.
         ValueError, with nothing changed or sent, for an element it has not or a number that is not
         finite.
         """
@@ -208,6 +210,8 @@ class Device:
         if state is not None:
             vector = replace(vector, state=state)
         changed.vector = vector
+        if not tell:
+            return
         if message is not None:
             by_state: Level = "ERROR" if vector.state is State.ALERT else "INFO"
             message = self._told(level or by_state, message)
@@ -368,7 +372,8 @@ class Device:
             shown = values if answer.values is None else answer.values
             self.set(known, shown, state=answer.state, message=answer.message)
         except Refused as refusal:
-            self.set(known, state=refusal.state, message=str(refusal), level="ERROR")
+            sentence = str(refusal)
+            self.set(known, refusal.values, state=refusal.state, message=sentence, level="ERROR")
             return
         except Exception as fault:
             note(f"{self.name}: {known.name} failed.\n{traceback.format_exc()}")

@@ -64,11 +64,14 @@ class Kind(StrEnum):
 
 
 class Refused(Exception):
-    """A request not followed: a sentence for the client, and the vector's new state."""
+    """A request not followed: a sentence for the client, the vector's new state and values."""
 
-    def __init__(self, sentence: str, state: State = State.ALERT) -> None:
+    def __init__(
+        self, sentence: str, state: State = State.ALERT, values: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(sentence)
         self.state = state
+        self.values = values or {}
 
 
 @dataclass(frozen=True, slots=True)

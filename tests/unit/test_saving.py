@@ -14,13 +14,67 @@ from indi_picam.ccd.saving import AT_ONCE, AT_START, SAVED_ORDER, Saving
 from indi_picam.indi import config
 from indi_picam.indi.device import Device
 from indi_picam.indi.messages import New, Outgoing, Set
-from indi_picam.indi.vectors import Kind, State, Text, TextVector
+from indi_picam.indi.vectors import Kind, State, Switch, SwitchVector, Text, TextVector
 
 ACTIVE = TextVector("ACTIVE_DEVICES", "Devices", "Options", (Text("ACTIVE_TELESCOPE", "Mount"),))
 
 
 def test_what_is_taken_over_at_the_start_is_saved_with_all_else() -> None:
     assert set(AT_START) | set(AT_ONCE) <= set(SAVED_ORDER)
+
+
+FORMAT = SwitchVector(
+    "CCD_TRANSFER_FORMAT",
+    "Encode",
+    "Image Settings",
+    (Switch("FORMAT_FITS", "FITS", True), Switch("FORMAT_FINE", "Fine")),
+)
+
+
+@pytest.mark.parametrize(
+    ("saved", "selected", "answer"),
+    [
+        ({"FORMAT_FITS": "Off", "FORMAT_FINE": "On"}, "FORMAT_FINE", State.OK),
+        (
+            {"FORMAT_FITS": "Off", "FORMAT_NATIVE": "Off", "FORMAT_FINE": "On"},
+            "FORMAT_FINE",
+            State.OK,
+        ),
+        ({"FORMAT_FITS": "Off", "FORMAT_NATIVE": "On"}, "FORMAT_FITS", State.ALERT),
+        ({"FORMAT_NATIVE": "Off"}, "FORMAT_FITS", State.ALERT),
+    ],
+)
+def test_choices_that_another_driver_has_are_passed_over_where_they_are_off(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    saved: dict[str, str],
+    selected: str,
+    answer: State,
+) -> None:
+    path = tmp_path / "saved.xml"
+    monkeypatch.setenv("INDICONFIG", str(path))
+    ones = "".join(f"<oneSwitch name='{name}'>{on}</oneSwitch>" for name, on in saved.items())
+    path.write_text(
+        "<INDIDriver><newSwitchVector device='Cam' name='CCD_TRANSFER_FORMAT'>"
+        f"{ones}</newSwitchVector></INDIDriver>"
+    )
+
+    async def load() -> None:
+        sent: list[Outgoing] = []
+        device = Device("Cam", sent.append)
+        saving, known = Saving(device), device.add(FORMAT, from_start=True)
+        saving.restore()
+        assert known.selected == selected
+        device.set(known, {"FORMAT_FITS": True})
+        sent.clear()
+        await device.receive(New("Cam", "CONFIG_PROCESS", Kind.SWITCH, {"CONFIG_LOAD": "On"}))
+        assert device._serving is not None
+        await device._serving
+        sets = {message.name: message.state for message in sent if isinstance(message, Set)}
+        assert sets == {"CCD_TRANSFER_FORMAT": answer, "CONFIG_PROCESS": State.OK}
+        assert known.selected == selected
+
+    asyncio.run(load())
 
 
 def test_two_devices_with_one_file_lose_nothing_of_each_other(
