@@ -140,7 +140,9 @@ class General:
             self._device.define(*levels)
         else:
             self._device.delete(*levels)
-        return Answer()
+        if asked == self._debug.values:
+            return Answer()
+        return Answer(message=f"Debugging is switched {'on' if asked['ENABLE'] else 'off'}.")
 
     async def _simulate(self, asked: Mapping[str, bool]) -> Answer:
         if asked["ENABLE"] != self.simulates and self._device["CONNECTION"]["CONNECT"]:

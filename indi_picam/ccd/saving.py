@@ -188,12 +188,13 @@ class Saving:
             "CONFIG_LOAD": ("Loading", self._load, "applied"),
             "CONFIG_DEFAULT": ("Loading default", self._load_default, "applied"),
             "CONFIG_SAVE": ("Saving", self._save, "saved"),
-            "CONFIG_PURGE": ("Deleting", self._purge, "deleted"),
+            "CONFIG_PURGE": ("", self._purge, "deleted"),
         }
         off = dict.fromkeys(asked, False)
         for name, (doing, action, done) in actions.items():
             if asked[name]:
-                self._device.message(f"{doing} device configuration...")
+                if doing:
+                    self._device.message(f"{doing} device configuration...")
                 try:
                     await action()
                 except config.ConfigFault as fault:

@@ -48,6 +48,11 @@ UPLOAD_MODE = SwitchVector(
     ),
     timeout=0,
 )
+WHERE_TO = {
+    "UPLOAD_CLIENT": "Pictures are sent to clients.",
+    "UPLOAD_LOCAL": "Pictures are saved here.",
+    "UPLOAD_BOTH": "Pictures are saved here and sent to clients.",
+}
 UPLOAD_SETTINGS = TextVector(
     "UPLOAD_SETTINGS",
     "Upload Settings",
@@ -146,7 +151,7 @@ class Uploading:
             self._device.delete(self._path)
         else:
             self._device.define(self._path)
-        return Answer()
+        return Answer(message=WHERE_TO[next(name for name, on in asked.items() if on)])
 
     async def _set_settings(self, asked: Mapping[str, str]) -> Answer:
         values = dict(asked)

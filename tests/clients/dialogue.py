@@ -2,13 +2,15 @@
 
 A dialogue is what a driver sent in answer to each step, as words: ``set CCD_EXPOSURE Ok 0``. Two
 drivers may differ in times, texts for people, temperatures, how often a countdown ticked, and in
-which order properties vanish together: none of that is kept. Knows no camera: the steps and the two
+which order properties vanish together: none of that is kept. Of the texts the level is kept, in the
+words ``told [INFO]``, whether one came alone or with a set. Knows no camera: the steps and the two
 drivers come from the test.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from tests.system.client import Client
 
 PATIENCE_S = 10
 TICK = "set CCD_EXPOSURE Busy"
+TOLD = "told "
+"""How the words of a text for people begin."""
 PULSE = "POLLING_PERIOD"
 """A property that answers at any time and touches nothing: its answer ends a step."""
 UNSTEADY = {("CCD_EXPOSURE", "Busy"), ("CCD_TEMPERATURE", "Ok")}
@@ -61,7 +65,7 @@ class Dialogue:
 
     def ask(self, step: Step) -> list[str]:
         """The words of all that came in answer to a step."""
-        start = len(self.client.log)
+        start, running_s = len(self.client.log), self._running_s
         if step.kind == "Properties":
             self.client.send(
                 f"<getProperties version='1.7' device={quoteattr(self._device)}"
@@ -89,10 +93,25 @@ class Dialogue:
             with suppress(TimeoutError):  # what is missing then shows as a difference
                 self.client.wait(last, since=start, timeout=PATIENCE_S)
         answers = self._answers()
-        if step.property in TICK:
-            return answers
-        # An exposure of a step before may still be counting down, and the reference even counts on.
-        return [word for word in answers if word != TICK]
+        if step.property not in TICK:
+            # One of a step before may still be counting down, and the reference even counts on.
+            return [word for word in answers if word != TICK]
+        asked = str(step.values["CCD_EXPOSURE_VALUE"])
+        return _with_first_tick(answers, asked, self._ticks_s(start), running_s)
+
+    def _ticks_s(self, start: int = 0) -> list[float]:
+        """What an exposure that runs was said to have left, from a position of the log on."""
+        return [
+            float(f"{float(message[0].text or 'nan'):g}")  # as words are
+            for message in self.client.log[start:]
+            if (message.tag, message.get("name"), message.get("state"), message.get("device"))
+            == ("setNumberVector", "CCD_EXPOSURE", "Busy", self._device)
+        ]
+
+    @property
+    def _running_s(self) -> float:
+        """What the exposure that ran last was said to have left."""
+        return (self._ticks_s() or [0.0])[-1]
 
     def _element(self, name: str, element: str | int) -> str:
         if isinstance(element, str):
@@ -108,7 +127,11 @@ class Dialogue:
         told, self._told = self.client.log[self._told :], len(self.client.log)
         spoken: list[str] = []
         for message in told:
-            if message.get("device") != self._device or message.tag == "message":
+            if message.get("device") != self._device:
+                continue
+            if text := message.get("message"):
+                spoken.append(TOLD + text.partition(" ")[0])
+            if message.tag == "message":
                 continue
             if message.tag.startswith("def"):
                 self.definitions[message.get("name", "")] = message
@@ -122,6 +145,34 @@ class Dialogue:
         ]
 
 
+def _with_first_tick(
+    answers: Sequence[str], asked: str, ticks_s: Sequence[float], before_s: float
+) -> list[str]:
+    """The answers to an exposure, whose first tick keeps its value.
+
+    An exposure before it had been counted down to ``before_s``: its ticks are left out, and what a
+    refusal says is left of it is no more than that.
+    """
+    ticks = iter(ticks_s)
+    kept, is_new = [], False
+    for word in answers:
+        if word == TICK and not is_new:
+            seconds = f"{next(ticks):g}"
+            is_new = seconds == asked or not _is_left_of(before_s, seconds)
+            if not is_new:
+                continue
+            word = f"{TICK} {seconds}"
+        refused = word.startswith("set CCD_EXPOSURE Alert ")
+        if refused and before_s and _is_left_of(before_s, word.rpartition(" ")[2]):
+            word = "set CCD_EXPOSURE Alert (what is left)"
+        kept.append(word)
+    return kept
+
+
+def _is_left_of(before_s: float, seconds: str) -> bool:
+    return 0 <= before_s - float(seconds) < 1
+
+
 def words(message: Element) -> str:
     """A message in short: what it does, to which property, state and values."""
     name, state = message.get("name"), message.get("state")
@@ -130,7 +181,10 @@ def words(message: Element) -> str:
     if message.tag.startswith("del"):
         return f"del {name}"
     if message.tag == "setBLOBVector":
-        return f"set {name} {state} {message[0].get('format')}"
+        blob = message[0]
+        coded = (blob.text or "").strip()
+        longer = int(blob.get("size", "0")) > (len(coded) - coded.count("\n")) * 3 // 4
+        return f"set {name} {state} {blob.get('format')}{' (size above length)' * longer}"
     if not message.tag.startswith("set"):
         return message.tag
     shown = [shown for child in message if (shown := _value(message, child)) is not None]
@@ -153,7 +207,16 @@ def differences_of_answers(
 
     Only here does a countdown become one tick: what the caller left out may have stood between two.
     """
-    reference, ours = _counted_once(reference), _counted_once(ours)
+    told, told_by_us = (
+        Counter(word for word in said if word.startswith(TOLD)) for said in (reference, ours)
+    )
+    for text in sorted(told.keys() | told_by_us.keys()):
+        if told[text] != told_by_us[text]:
+            yield f"{step}: {text} {told[text]} times by the reference, {told_by_us[text]} by ours"
+    reference, ours = (
+        _counted_once([word for word in said if not word.startswith(TOLD)])
+        for said in (reference, ours)
+    )
     matcher = difflib.SequenceMatcher(a=reference, b=ours, autojunk=False)
     for change, start, end, our_start, our_end in matcher.get_opcodes():
         if change == "equal":
@@ -167,7 +230,11 @@ def differences_of_answers(
 
 def _counted_once(spoken: Sequence[str]) -> list[str]:
     """The words without the ticks of a countdown that follow its first."""
-    return [word for before, word in pairwise(("", *spoken)) if not before == word == TICK]
+    return [
+        word
+        for before, word in pairwise(("", *spoken))
+        if word != TICK or not before.startswith(TICK)
+    ]
 
 
 def differences_of_definitions(

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -20,6 +21,8 @@ from tests.system.client import Client, is_set, picture, values
 from tests.system.conftest import DEVICE, Server, StartServer, connect
 
 SMALL_MODE = "1332x990_10"
+Request = tuple[str, str, Mapping[str, object]]
+"""Kind, name and values of a property."""
 
 
 def expose(client: Client, seconds: object, device: str = DEVICE) -> int:
@@ -104,6 +107,107 @@ def test_an_exposure_is_told_as_indis_own_simulator_tells_it(
         "CCD_ABORT_EXPOSURE Ok",
         "CCD_EXPOSURE Idle",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "period_ms", "left"),
+    [
+        (2.5, 1000, [2.5, 2, 1, 0]),
+        (1, 250, [1, 0.75, 0.5, 0.25, 0]),
+        (0.4, 1000, [0.4, 0]),
+        (0.5, 200, [0.5, 0.4, 0.2, 0]),
+    ],
+)
+def test_the_seconds_left_are_told_once_a_period(
+    server: Server, seconds: float, period_ms: int, left: list[float]
+) -> None:
+    client = server.tcp()
+    connect(client)
+    choose_small_mode(client)
+    client.new("Number", DEVICE, "POLLING_PERIOD", {"PERIOD_MS": period_ms})
+    start = expose(client, seconds)
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    busy = [i for i, m in enumerate(client.log) if i >= start and is_set("CCD_EXPOSURE", "Busy")(m)]
+    told = [float(values(client.log[i])["CCD_EXPOSURE_VALUE"]) for i in busy]
+    assert told == pytest.approx(left)
+    end_s = client.times[busy[-1]]
+    for position, seconds_left in zip(busy[1:], told[1:], strict=True):
+        assert end_s - client.times[position] == pytest.approx(seconds_left, abs=0.1)
+
+
+def in_one_write(*requests: Request) -> str:
+    """Requests as a client sends them that does not wait for answers."""
+    return "".join(
+        f"<new{kind}Vector device='{DEVICE}' name='{name}'>"
+        + "".join(f"<one{kind} name='{one}'>{value}</one{kind}>" for one, value in asked.items())
+        + f"</new{kind}Vector>"
+        for kind, name, asked in requests
+    )
+
+
+def test_a_burst_is_answered_in_order_and_the_frame_has_what_came_before_it(
+    server: Server,
+) -> None:
+    client = server.tcp()
+    connect(client)
+    choose_small_mode(client)
+
+    def settings(binning: int, x: int, gain: float, kind: str) -> list[Request]:
+        return [
+            ("Number", "CCD_BINNING", {"HOR_BIN": binning, "VER_BIN": binning}),
+            ("Number", "CCD_FRAME", {"X": x, "Y": 6, "WIDTH": 64, "HEIGHT": 48}),
+            ("Number", "CCD_GAIN", {"GAIN": gain}),
+            ("Switch", "CCD_FRAME_TYPE", {kind: "On"}),
+        ]
+
+    start = len(client.log)
+    asked = [
+        *settings(2, 10, 3, "FRAME_FLAT"),
+        ("Number", "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 0.2}),
+        *settings(1, 20, 5, "FRAME_DARK"),
+    ]
+    client.send(in_one_write(*asked))
+    header = fits.getheader(io.BytesIO(picture(client.set_of("CCD1", since=start))))
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    names = [name for _, name, _ in asked]
+    told = [m for m in client.log[start:] if m.get("name") in names][: len(asked)]
+    assert [m.get("name") for m in told] == names
+    assert [m.get("state") for m in told] == [
+        "Busy" if n == "CCD_EXPOSURE" else "Ok" for n in names
+    ]
+    keywords = ("XBINNING", "XORGSUBF", "NAXIS1", "NAXIS2", "GAINASKD", "FRAME", "EXPTIME")
+    assert [header[keyword] for keyword in keywords] == [2, 10, 32, 24, 3.0, "Flat", 0.2]
+    start = expose(client, 0.1)
+    header = fits.getheader(io.BytesIO(picture(client.set_of("CCD1", since=start))))
+    assert [header[keyword] for keyword in keywords] == [1, 20, 64, 48, 5.0, "Dark", 0.1]
+
+
+def test_of_several_exposures_in_one_write_the_last_is_taken(server: Server) -> None:
+    client = server.tcp()
+    connect(client)
+    choose_small_mode(client)
+    start = len(client.log)
+    client.send(
+        in_one_write(
+            *(("Number", "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": s}) for s in (0.3, 0.2, 0.4, 0.25))
+        )
+    )
+    content = picture(client.set_of("CCD1", since=start))
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    assert fits.getheader(io.BytesIO(content))["EXPTIME"] == 0.25
+    start_of_next = expose(client, 0.1)
+    client.set_of("CCD_EXPOSURE", "Ok", since=start_of_next)
+    assert story(client.log[start:]) == ["CCD_EXPOSURE Busy", "CCD1 Ok", "CCD_EXPOSURE Ok"] * 2
+
+
+def test_a_refused_start_keeps_what_it_was_asked_for(server: Server) -> None:
+    """Of an exposure within the limits: INDI::CCD has the value already when it starts one."""
+    client = server.tcp()
+    connect(client)
+    client.new("Number", DEVICE, "CCD_BINNING", {"HOR_BIN": 2, "VER_BIN": 1})
+    for seconds, kept in ((1.5, 1.5), (1e9, 1.5), (-1, 1.5), (2, 2)):
+        refused = client.set_of("CCD_EXPOSURE", "Alert", since=expose(client, seconds))
+        assert float(values(refused)["CCD_EXPOSURE_VALUE"]) == kept
 
 
 def test_tcp_and_local_clients_get_the_same_valid_file(server: Server) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from tests.system.conftest import DEVICE, Server, StartServer, connect
 from tests.system.test_exposures import choose_small_mode, expose, story
 
 
-def ask(client: Client, kind: str, name: str, asked: dict[str, object], state: str = "Ok") -> str:
+def ask(
+    client: Client, kind: str, name: str, asked: Mapping[str, object], state: str = "Ok"
+) -> str:
     """Sets a property, waits for the answer in that state, and returns its message."""
     position = len(client.log)
     client.new(kind, DEVICE, name, asked)
@@ -162,6 +166,90 @@ def test_fast_exposures_end_with_an_abort(client: Client) -> None:
     assert (ended[-1].get("state"), values(ended[-1])) == ("Idle", {"FRAMES": "1"})
 
 
+@pytest.mark.parametrize("frames", [1, 100])
+def test_an_exposure_ends_when_fast_exposure_is_switched_off(client: Client, frames: int) -> None:
+    ask(
+        client,
+        "Switch",
+        "CCD_FAST_TOGGLE",
+        {"INDI_ENABLED" if frames > 1 else "INDI_DISABLED": "On"},
+    )
+    ask(client, "Number", "CCD_FAST_COUNT", {"FRAMES": frames})
+    start = expose(client, 0.2 if frames > 1 else 20)
+    if frames > 1:
+        client.set_of("CCD1", since=start)
+    else:
+        client.set_of("CCD_EXPOSURE", "Busy", since=start)
+    ended = len(client.log)
+    ask(client, "Switch", "CCD_FAST_TOGGLE", {"INDI_DISABLED": "On"})
+    idle = client.set_of("CCD_EXPOSURE", "Idle", since=ended)
+    assert values(idle) == {"CCD_EXPOSURE_VALUE": "0"}
+    assert client.set_of("CCD_FAST_COUNT", since=ended).get("state") == "Idle"
+    ended = len(client.log)
+    start = expose(client, 0.3)  # the camera is free, and nothing of the run comes any more
+    client.set_of("CCD_EXPOSURE", "Ok", since=start)
+    assert story(client.log[ended:]) == ["CCD_EXPOSURE Busy", "CCD1 Ok", "CCD_EXPOSURE Ok"]
+
+
+def test_nonsense_between_two_fast_frames_leaves_the_run_busy(client: Client) -> None:
+    start = fast_exposure(client, 3, 1)
+    for text in ("abc", "1e9"):
+        sent = client.set_of("CCD1", since=start)
+        start = client.log.index(sent) + 1
+        assert "[ERROR]" in ask(
+            client, "Number", "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": text}, "Busy"
+        )
+    client.set_of("CCD_FAST_COUNT", "Idle", since=start)
+
+
+def test_a_file_is_told_after_the_ok_of_its_fast_frame(client: Client) -> None:
+    """Ekos counts a saved frame by its file, and would take a later Ok for that of the next."""
+    ask(client, "Switch", "UPLOAD_MODE", {"UPLOAD_LOCAL": "On"})
+    start = fast_exposure(client, 2, 0.2)
+    client.set_of("CCD_FAST_COUNT", "Idle", since=start)
+    ask(client, "Number", "CCD_GAIN", {"GAIN": 2})
+    names = ("CCD_EXPOSURE", "CCD_FAST_COUNT", "CCD_FILE_PATH")
+    told = [
+        (m.get("name"), m.get("state"))
+        for m in client.log[start:]
+        if m.get("name") in names and (m.get("name"), m.get("state")) != ("CCD_EXPOSURE", "Busy")
+    ]
+    saved = ("CCD_FILE_PATH", "Ok")
+    assert told == [
+        ("CCD_EXPOSURE", "Ok"), ("CCD_FAST_COUNT", "Busy"), saved,
+        ("CCD_EXPOSURE", "Ok"), ("CCD_FAST_COUNT", "Idle"), saved,
+    ]  # fmt: skip
+
+
+def test_what_a_client_should_know_is_warned_of(client: Client) -> None:
+    for kind, name, asked, word, times in (
+        ("Switch", "CCD_FAST_TOGGLE", {"INDI_ENABLED": "On"}, "experimental", 1),
+        ("Switch", "CCD_FRAME_TYPE", {"FRAME_DARK": "On"}, "cover it before you take a dark", 2),
+        ("Switch", "CCD_FRAME_TYPE", {"FRAME_BIAS": "On"}, "cover it before you take a bias", 2),
+        ("Switch", "CCD_FRAME_TYPE", {"FRAME_FLAT": "On"}, "cover", 0),
+    ):
+        start = len(client.log)
+        for _ in range(2):
+            ask(client, kind, name, asked)
+        told = [m.get("message") or "" for m in client.log[start:]]
+        assert len([t for t in told if t.startswith("[WARNING]") and word in t]) == times, told
+
+
+def test_debug_tells_what_was_ordered_and_how_it_was_taken(client: Client) -> None:
+    start = len(client.log)
+    client.set_of("CCD_EXPOSURE", "Ok", since=expose(client, 0.1))
+    assert not [m for m in client.log[start:] if "[DEBUG]" in m.get("message", "")]
+    ask(client, "Switch", "DEBUG", {"ENABLE": "On"})
+    ask(client, "Switch", "DEBUG_LEVEL", {"DBG_DEBUG": "On"})
+    start = expose(client, 0.1)
+    client.set_of("PICAM_FRAME", since=start)
+    ordered, taken = [
+        m.get("message", "") for m in client.log[start:] if "[DEBUG]" in m.get("message", "")
+    ]
+    assert "1 x Light of 0.1 s, gain 1, raw, mode 1332x990_10, 1332 x 990 at (0, 0)" in ordered
+    assert re.search(r"0 dropped; libcamera had it \d+ ms after its exposure", taken), taken
+
+
 def test_debug_shows_levels_and_writes_a_log_file(client: Client, own_home: Path) -> None:
     ask(client, "Switch", "DEBUG", {"ENABLE": "On"})
     for name in ("DEBUG_LEVEL", "LOGGING_LEVEL", "LOG_OUTPUT"):
@@ -169,13 +257,36 @@ def test_debug_shows_levels_and_writes_a_log_file(client: Client, own_home: Path
     ask(client, "Switch", "LOG_OUTPUT", {"FILE_DEBUG": "On"})
     ask(client, "Number", "CCD_GAIN", {"GAIN": 999}, "Alert")
     (log,) = own_home.glob(".indi/logs/*/indi_picam_simulator/*.log")
-    assert "ERROR\t" in log.read_text()
+    assert re.search(r"^ERROR\t[0-9]+\.[0-9]{6} sec\t: CCD_GAIN: ", log.read_text(), re.MULTILINE)
     position = len(client.log)
     ask(client, "Switch", "DEBUG", {"DISABLE": "On"})
     client.wait(lambda m: m.tag == "delProperty" and m.get("name") == "LOG_OUTPUT", position)
 
 
-def test_what_is_saved_by_itself_is_there_at_the_next_start(
+@pytest.mark.parametrize(
+    ("kind", "name", "asked"),
+    [
+        ("Number", "SCOPE_INFO", {"FOCAL_LENGTH": "512", "APERTURE": "81"}),
+        ("Switch", "CCD_FAST_TOGGLE", {"INDI_ENABLED": "On", "INDI_DISABLED": "Off"}),
+    ],
+)
+def test_some_settings_save_themselves(
+    start_server: StartServer, kind: str, name: str, asked: dict[str, object]
+) -> None:
+    server = start_server()
+    client = server.tcp()
+    connect(client)
+    ask(client, kind, name, asked)
+    ask(client, "Switch", "CONFIG_PROCESS", {"CONFIG_LOAD": "On"})  # waits for the disk
+    server.stop()
+    client = start_server().tcp()
+    connect(client)
+    position = len(client.log)
+    ask(client, "Switch", "CONFIG_PROCESS", {"CONFIG_LOAD": "On"})
+    assert values(client.set_of(name, "Ok", since=position)) == asked
+
+
+def test_what_is_saved_is_there_at_the_next_start(
     start_server: StartServer, own_home: Path
 ) -> None:
     server = start_server()
