@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from astropy.io import fits
 
 from tests.system.client import Client, picture, values
 from tests.system.conftest import DEVICE, Server, StartServer, connect
-from tests.system.test_exposures import choose_small_mode, expose, story
+from tests.system.test_exposures import choose_small_mode, expose, story, worker_of
 
 
 def ask(
@@ -235,7 +237,9 @@ def test_what_a_client_should_know_is_warned_of(client: Client) -> None:
         assert len([t for t in told if t.startswith("[WARNING]") and word in t]) == times, told
 
 
-def test_debug_tells_what_was_ordered_and_how_it_was_taken(client: Client) -> None:
+def test_debug_tells_what_was_ordered_how_it_was_taken_and_of_a_new_worker(
+    client: Client, server: Server
+) -> None:
     start = len(client.log)
     client.set_of("CCD_EXPOSURE", "Ok", since=expose(client, 0.1))
     assert not [m for m in client.log[start:] if "[DEBUG]" in m.get("message", "")]
@@ -248,6 +252,9 @@ def test_debug_tells_what_was_ordered_and_how_it_was_taken(client: Client) -> No
     ]
     assert "1 x Light of 0.1 s, gain 1, raw, mode 1332x990_10, 1332 x 990 at (0, 0)" in ordered
     assert re.search(r"0 dropped; libcamera had it \d+ ms after its exposure", taken), taken
+    start = len(client.log)
+    os.kill(worker_of(server.driver_pid()), signal.SIGKILL)
+    client.wait(lambda m: "[DEBUG] The camera has a new worker" in m.get("message", ""), start)
 
 
 def test_debug_shows_levels_and_writes_a_log_file(client: Client, own_home: Path) -> None:
