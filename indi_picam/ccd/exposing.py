@@ -192,7 +192,8 @@ class Exposing:
                 )
             return Answer()
         self._device.set(self._fast_count, state=State.IDLE)
-        if self._exposure.state is not State.BUSY:
+        was_on = self._fast["INDI_ENABLED"]  # what is off already touches no exposure
+        if not was_on or self._exposure.state is not State.BUSY:
             return Answer()
         self._fast_left = 0
         self._stop_countdown()

@@ -177,7 +177,7 @@ def words(message: Element) -> str:
     """A message in short: what it does, to which property, state and values."""
     name, state = message.get("name"), message.get("state")
     if message.tag.startswith("def"):
-        return f"def {name}"
+        return f"def {name} {state}"
     if message.tag.startswith("del"):
         return f"del {name}"
     if message.tag == "setBLOBVector":
