@@ -88,10 +88,10 @@ def figure(
         files = len(list(on_stage.home.glob("*.fits")))
     if saved and not (files >= len(formats) > 0 and set(formats) == {".fits.fz"}):
         raise RuntimeError(f"{files} files were saved, and sent as {set(formats)}")
-    high = percentile([each for kind in times.values() for each in kind], 99)
-    slowest = max(times, key=lambda kind: percentile(times[kind], 99))
+    high = percentile([each for of_one in times.values() for each in of_one], 99)
+    slowest = max(times, key=lambda name: percentile(times[name], 99))
     note = f"99th percentile of {REQUESTS}; medians"
-    note += ",".join(f" {kind} {statistics.median(times[kind]):.2g}" for kind in times)
+    note += ",".join(f" {name} {statistics.median(times[name]):.2g}" for name in times)
     note += f"; slowest {slowest} {max(times[slowest]):.2g}; {len(formats)} frames meanwhile"
     limit = 20 if contestant.name == OURS.name and not tcp else None
     what = f"request to answer{' over TCP' if tcp else ''} while {what} frames flow"

@@ -83,14 +83,16 @@ async def _named_cameras(
     if settings.only_camera:
         cameras = [camera for camera in cameras if camera.id == settings.only_camera]
     wanted = clean_name(settings.first_name or "")
-    if not cameras:
-        unknown = CameraId(settings.only_camera or "", "")
-        return [(wanted or settings.driver.name, unknown)]
     remembered = _remembered_names(settings.names_file)
+    if not cameras:
+        unknown = settings.only_camera or remembered.get(_given(wanted), "")
+        return [(wanted or settings.driver.name, CameraId(unknown, ""))]
     names = device_names(cameras, settings, remembered)
     known = remembered | names
     if wanted:
-        first = first_named(cameras, remembered, wanted)
+        first = cameras[0]
+        if not settings.only_camera:
+            first = first_named(cameras, remembered, wanted)
         known[_given(wanted)] = first.id
         if first not in cameras:
             note(f"The camera that was {wanted} is missing: none of the others takes its name.")

@@ -127,7 +127,7 @@ def exposure_cards(request: FrameRequest, facts: FrameFacts, mode: ModeFacts) ->
         Card("DPC", facts.corrects_defects, "sensor corrects defective pixels by itself"),
         Card("LENSPOS", facts.lens_position, "[dioptre] position of the lens, 0 is infinity"),
         Card("TAKENBY", facts.way.value, "how the frame was taken"),
-        Card("SKIPPED", facts.skipped, "frames passed over after the sensor's start"),
+        Card("SKIPPED", facts.skipped, "frames passed over before this one"),
         Card("DROPPED", facts.dropped, "frames of the sensor missed before this one"),
         Card("REPEATED", facts.repeated, "times it was taken in vain: the camera failed"),
     ]

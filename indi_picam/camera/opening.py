@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def open_camera(camera_id: str) -> Picamera2:
     """The camera of this Id, or without one the first that libcamera lists."""
     picamera2 = _import_picamera2()
+    _import_compiled_part()
     ids = [camera["Id"] for camera in picamera2.Picamera2.global_camera_info()]
     if not ids:
         raise CameraFault(
@@ -59,6 +60,17 @@ def _import_picamera2() -> Any:
                 retry=False,
             ) from error
     return module
+
+
+def _import_compiled_part() -> None:
+    try:
+        import indi_picam.camera.pixel_pass  # noqa: F401 - whether it can be
+    except ImportError as error:
+        raise CameraFault(
+            f"The compiled part of indi_picam cannot be loaded ({error}): install it again"
+            " (`sudo packaging/install`, or `pip install .` in a checkout).",
+            retry=False,
+        ) from error
 
 
 def _opening_fault(error: BaseException) -> CameraFault:

@@ -21,6 +21,6 @@ def store(
     The first word of the region lies ``offset`` bytes into ``raw``, its rows ``stride`` bytes
     apart; words of 1 or 2 bytes are shifted left (negative: right) by up to 15 bits, and cells of
     ``bin_x`` x ``bin_y`` summed and clipped at 65535. Words that straddle the last pixel count as
-    if zeros followed. Other threads run meanwhile. Raises ValueError, and writes nothing, when the
-    region or the pixels do not fit the buffers.
+    if zeros followed. The buffers must not overlap. Other threads run meanwhile. Raises ValueError,
+    and writes nothing, when the region or the pixels do not fit the buffers.
     """

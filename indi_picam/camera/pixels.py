@@ -18,14 +18,6 @@ from numpy.typing import NDArray
 
 from indi_picam.camera.modes import CameraFault, Roi, SensorMode
 
-try:
-    from indi_picam.camera import pixel_pass
-except ImportError as error:
-    raise ImportError(
-        "The compiled part of indi_picam is missing here: install it again (sudo packaging/install,"
-        " or pip install .)."
-    ) from error
-
 _UNPACKED = re.compile(r"(?:S([RGB]{4})|R)(8|10|12|14|16)")
 
 
@@ -112,6 +104,8 @@ def store_pixels(
     from its first pixel on; the region lies inside the mode (see check_window). Binned values are
     sums of the stored values, clipped at 65535; cells that the region cuts are dropped.
     """
+    from indi_picam.camera import pixel_pass  # so that opening can say what to do if it is missing
+
     word_bytes = 1 if layout.word_bits == 8 else 2
     return pixel_pass.store(
         raw,

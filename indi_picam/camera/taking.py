@@ -70,7 +70,8 @@ class _Take:
     started: bool = False
     """Whether the sensor was started for it."""
     skipped: int = 0
-    """Frames not accepted before the first one; after a start that tells itself how many."""
+    """Frames of the sensor before the first that was accepted: all since its start, or those that
+    were refused when it ran already."""
     refusal: str = "none came"
     """Why the last frame was not accepted."""
     last: Metadata | None = None

@@ -127,6 +127,8 @@ class Saving:
         self._device = device
         self._path = config.config_path(device.name)
         self._loading = False
+        self._has_default = False
+        """Whether default settings are known to be there."""
         device.add(CONFIG_PROCESS, self._process, from_start=True)
         device.on_change.append(self._changed)
 
@@ -159,21 +161,25 @@ class Saving:
         except config.ConfigFault as fault:
             note(str(fault))
         self._keep_default(vectors, whole=whole)
-        _SYNC.submit(_sync, self._path)
+        _sync_later(self._path)
 
     def _save_all(self, vectors: list[AnyVector], *, whole: bool) -> None:
         """In a thread."""
         config.save(self._path, self._device.name, vectors)
         self._keep_default(vectors, whole=whole)
-        _SYNC.submit(_sync, self._path)
+        _sync_later(self._path)
 
     def _keep_default(self, vectors: list[AnyVector], *, whole: bool) -> None:
         """In a thread: those after the first load or save become the default ones (INDI::CCD)."""
+        if not whole or self._has_default:
+            return
         try:
-            if whole:
-                config.keep_default(self._path, self._device.name, vectors)
+            config.keep_default(self._path, self._device.name, vectors)
         except config.ConfigFault as fault:
             note(str(fault))
+        else:
+            self._has_default = True
+            _sync_later(config.default_path(self._path))
 
     @property
     def _is_whole(self) -> bool:
@@ -232,8 +238,18 @@ class Saving:
         return await asyncio.get_running_loop().run_in_executor(_DISK, call)
 
 
+_unsynced: set[Path] = set()
+
+
+def _sync_later(path: Path) -> None:
+    if path not in _unsynced:
+        _unsynced.add(path)
+        with suppress(RuntimeError):  # at the very end the kernel is left to it
+            _SYNC.submit(_sync, path)
+
+
 def _sync(path: Path) -> None:
     """In a thread."""
-    for saved in (path, config.default_path(path)):
-        with suppress(OSError):  # it may be deleted meanwhile
-            files.sync(saved)
+    _unsynced.discard(path)
+    with suppress(OSError):  # it may be deleted meanwhile
+        files.sync(path)

@@ -160,7 +160,8 @@ class Uploading:
             self.checked_folder(values["UPLOAD_DIR"])
         if "UPLOAD_PREFIX" in asked:
             values["UPLOAD_PREFIX"] = prefix = clean_name(asked["UPLOAD_PREFIX"])
-            longest = picture_name(prefix, _LARGEST_NUMBER, ".fits", datetime.now())
+            # A batch adds a number where the prefix has none.
+            longest = picture_name(f"{prefix}_XXX", _LARGEST_NUMBER, ".fits", datetime.now())
             if len(longest.encode()) > _LONGEST_NAME:
                 raise Refused(
                     f"The prefix is refused: with its dates and numbers a file's name would have"
@@ -237,7 +238,7 @@ def write_picture(folder: Path, prefix: str, extension: str, picture: Picture) -
             _copy(picture, file.fileno())
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
-        path = _named(beside, folder, prefix, extension)
+            path = _named(beside, folder, prefix, extension)  # while it is locked
         files.sync_directory(folder)
         return path
     finally:

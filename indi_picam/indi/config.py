@@ -26,7 +26,7 @@ MAX_FILE_BYTES = 4 << 20
 _ROOT = re.compile(
     rb"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*)*<INDIDriver\s*>(.*)</INDIDriver\s*>\s*", re.DOTALL
 )
-_DEVICE = re.compile(rb"\bdevice=[\"']([^\"']*)[\"']")
+_DEVICE = re.compile(rb"\bdevice\s*=\s*[\"']([^\"']*)[\"']")
 _EMPTY_ROOT = re.compile(rb"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*)*<INDIDriver\s*/>\s*", re.DOTALL)
 
 
@@ -66,7 +66,7 @@ def keep_default(path: Path, device: str, vectors: Iterable[AnyVector]) -> None:
     """Save these as the default ones, unless this device has some; ConfigFault."""
     default = default_path(path)
     with contextlib.suppress(ConfigFault):  # nothing there, or nothing worth keeping
-        if _tells_of_this_alone(_content(default), device) or load(default, device):
+        if load(default, device):
             return
     save(default, device, vectors)
 

@@ -9,7 +9,7 @@ here blocks the loop:
 writer   meaning
 =======  =====================================================================================
 empty    nothing is queued
-due      the loop writes, all at once, when the callback that sends is through
+due      the loop writes when it comes to it, all at once
 waiting  the kernel took no more, or a turn's share is used up: the loop calls to go on
 closed   the server is gone or ``close`` was called: sends are dropped, the iteration ends
 =======  =====================================================================================
@@ -132,7 +132,7 @@ class Link:
             return
         self._outbox.append(sending)
         if not self._due:
-            # Not at once: what one callback has to say goes, and wakes the server, once.
+            # Not at once: all that is said until the loop comes to it wakes the server once.
             self._due = True
             self._loop.call_soon(self._write)
 
@@ -188,7 +188,7 @@ class Link:
         except OSError:
             data = b""
         if not data:
-            self._write()  # whoever only stopped talking still gets what was said before
+            self._write()  # what goes at once; the server may only have stopped talking
             self.close()
             return False
         for message in self._decoder.feed(data):
@@ -314,6 +314,8 @@ def _read_only(descriptor: int) -> int:
 def _base64_pieces(descriptor: int, length: int) -> Iterator[bytes]:
     for offset in range(0, length, _PIECE_BYTES):
         piece = os.pread(descriptor, min(_PIECE_BYTES, length - offset), offset)
+        if not piece:
+            return  # a file on a disk was cut off meanwhile
         yield binascii.b2a_base64(piece, newline=False)
 
 

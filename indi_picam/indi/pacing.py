@@ -10,7 +10,8 @@ has parsed a BLOB, whatever its clients do. But a file description stays locked 
 anybody holds it, so a second description of the same memory tells when the first is gone. A client
 that hangs would stop everybody: what is not let go for very long is given up, and counts no more.
 Devices wait in one line, but one that has nothing out passes those that have: a guider does not
-wait for the client of another camera. Used by the link alone; knows no message.
+wait for the client of another camera, and who has waited with nothing out is passed by nobody. Used
+by the link alone; knows no message.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Pacing:
         self._out: deque[_Out] = deque()
         self._line: list[_Waiting] = []
         self._progress_s = 0.0
-        """When something was let go last, or began to be out alone."""
+        """When something of the device whose BLOB is out for longest was let go, or began to be
+        out alone. Of that device: another's client may be well."""
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self.rate_mb_s = 0.0
@@ -102,9 +104,11 @@ class Pacing:
 
     def _may_leave(self, waiting: _Waiting) -> bool:
         then_out = self.out_bytes + waiting.size
-        if then_out <= MOST_OUT_BYTES and all(blob.device != waiting.device for blob in self._out):
-            return True
-        return self._line[0] is waiting and (not self._out or then_out <= OUT_BYTES)
+        before = self._line[: self._line.index(waiting)]
+        has_out = {blob.device for blob in self._out}
+        if waiting.device not in has_out and has_out.issuperset(one.device for one in before):
+            return then_out <= MOST_OUT_BYTES or not self._out
+        return not before and then_out <= OUT_BYTES
 
     async def all_let_go(self) -> None:
         """Waits until nothing is out."""
@@ -123,19 +127,19 @@ class Pacing:
             _close(self._out.popleft())
 
     def _look(self) -> None:
-        """Strikes off what is let go, and everything if nothing was for very long."""
-        now = self._loop.time()
-        out, self._out = self._out, deque()
-        for blob in out:
-            if blob.due_s > now or not _let_go(blob):
-                self._out.append(blob)
-            else:
-                _close(blob)
-        if len(self._out) < len(out):
+        """Strikes off what is let go, and what a client that hangs will not."""
+        if not self._out:
+            return
+        now, oldest = self._loop.time(), self._out[0]
+        gone = [blob for blob in self._out if blob.due_s <= now and _let_go(blob)]
+        if any(blob.device == oldest.device for blob in gone):
             self._progress_s = now
-        elif out and now - self._progress_s > _hanging_s(out[0], now):
-            while self._out:
-                _close(self._out.popleft())
+        elif now - self._progress_s > _hanging_s(oldest, now):
+            gone += [blob for blob in self._out if blob.device == oldest.device]
+            self._progress_s = now
+        for blob in gone:
+            self._out.remove(blob)
+            _close(blob)
 
     def _look_later(self, delay_s: float) -> None:
         """Frees memory that was let go while nobody waits."""

@@ -232,6 +232,22 @@ def test_a_name_that_is_too_long_is_cut_and_answers(start_server: StartServer) -
     assert answer.get("device") == "N" * 55 + " Focuser"
 
 
+def test_the_camera_that_is_chosen_takes_the_name_that_another_had(
+    start_server: StartServer, own_home: Path
+) -> None:
+    cameras = {"INDI_PICAM_SIMULATOR": "imx477,imx296", "INDIDEV": "Main"}
+    server = start_server(environment=cameras)
+    connect(server.tcp(), "Main")
+    server.stop()
+    (file,) = own_home.glob(".local/state/indi_picam/*names.json")
+    names = json.loads(file.read_text())
+    (other,) = names.keys() - {names["INDIDEV Main"], "INDIDEV Main"}
+    client = start_server(environment={**cameras, "INDI_PICAM_CAMERA": other}).tcp()
+    connect(client, "Main")
+    assert values(client.definition("CCD_INFO"))["CCD_MAX_X"] == "1456"
+    assert {message.get("device") for message in client.log} == {"Main"}
+
+
 def is_picture_of(device: str) -> Callable[[Element], bool]:
     """Whether a message is a picture of a device."""
     return lambda message: (message.get("name"), message.get("device")) == ("CCD1", device)

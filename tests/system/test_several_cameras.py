@@ -22,7 +22,7 @@ def test_a_guider_does_not_wait_for_the_client_of_the_other_camera(
     guiding.new("Switch", DEVICE, "CCD_FAST_TOGGLE", {"INDI_ENABLED": "On"})
     guiding.new("Number", DEVICE, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 0.1})
     guiding.wait(
-        lambda m: m.get("device") == DEVICE and "waits" in (m.get("message") or ""), since=0
+        lambda m: m.get("device") == DEVICE and "picture waits" in (m.get("message") or ""), since=0
     )
     for _ in range(3):
         position = len(guiding.log)

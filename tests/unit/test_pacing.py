@@ -214,6 +214,48 @@ def test_a_client_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     run(scene)
 
 
+def test_a_client_that_hangs_is_given_up_though_another_camera_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pacing_module, "_HANGING_S", 0.3)
+
+    async def scene(pacing: Pacing) -> None:
+        held = [frame(), frame()]
+        for descriptor in held:
+            pacing.sent(CAMERA, descriptor, 32_000)
+        waiting = asyncio.create_task(pacing.room(CAMERA, OUT_BYTES))
+        guided = 0
+        while not waiting.done():
+            await pacing.room(GUIDER, 4_000)
+            taken = frame()
+            pacing.sent(GUIDER, taken, 4_000)
+            os.close(taken)
+            guided += 1
+            await asyncio.sleep(0)
+        assert guided > 2
+        for descriptor in held:
+            os.close(descriptor)
+
+    run(scene)
+
+
+def test_nobody_passes_one_that_has_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a frame too large to go beside others would wait for as long as they come."""
+
+    async def scene(pacing: Pacing) -> None:
+        others = {device: frame() for device in ("A", "B")}
+        for device, descriptor in others.items():
+            pacing.sent(device, descriptor, 15 * MB)
+        large = asyncio.create_task(pacing.room(CAMERA, 128 * MB))
+        await asyncio.sleep(0)
+        assert not await passes(pacing, 15 * MB, GUIDER)
+        for descriptor in others.values():
+            os.close(descriptor)
+        await large
+
+    run(scene)
+
+
 @pytest.mark.parametrize(("rate_mb_s", "expected_s"), [(0.0, 0.0), (400.0, 0.2), (200.0, 0.4)])
 def test_a_rate_stands_in_where_base64_goes_through_a_pipe(
     rate_mb_s: float, expected_s: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from indi_picam.camera import pixel_pass
+from indi_picam.camera import opening, pixel_pass
 from indi_picam.camera.frame_memory import FrameMemory
 from indi_picam.camera.modes import FITS_BLOCK, CameraFault, Roi, SensorMode
 from indi_picam.camera.pixels import check_window, pattern_at, raw_layout, store_pixels
@@ -170,6 +171,15 @@ def test_the_pass_stays_within_its_buffers(reason: str, numbers: tuple[int, ...]
             bin_y,
         )
     assert (out == 7).all()
+
+
+def test_a_missing_compiled_part_is_told_when_a_camera_is_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "indi_picam.camera.pixel_pass", None)
+    with pytest.raises(CameraFault, match=r"compiled part .* install it again") as told:
+        opening._import_compiled_part()
+    assert not told.value.retry
 
 
 def test_large_bins_are_clipped_not_wrapped() -> None:

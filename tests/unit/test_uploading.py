@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from indi_picam.ccd import uploading
 from indi_picam.ccd.uploading import (
     Picture,
     _begun,
@@ -83,6 +84,20 @@ def test_what_a_killed_driver_left_is_removed_and_what_another_writes_is_not(
     written = write_picture(folder, "IMAGE_XXX", ".fits", Picture(memory, 5))
     assert sorted(folder.iterdir()) == sorted([path, written])
     os.close(writing)
+
+
+def test_a_written_picture_is_safe_from_another_camera_until_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_meanwhile(folder: Path, prefix: str) -> int:
+        uploading._remove_abandoned(folder)
+        return 1
+
+    monkeypatch.setattr(uploading, "next_number", look_meanwhile)
+    memory = os.memfd_create("picture")
+    os.write(memory, b"whole")
+    path = write_picture(tmp_path / "pictures", "IMAGE_XXX", ".fits", Picture(memory, 5))
+    assert path.read_bytes() == b"whole"
 
 
 @pytest.mark.parametrize("links", [True, False])
