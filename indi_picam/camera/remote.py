@@ -258,6 +258,7 @@ class RemoteCamera:
                 if take.on_start is not None:
                     take.on_start(at_ns)
             case Finished(serial, facts) if take and take.serial == serial and memory is not None:
+                self._heard(SILENCE_S)
                 take.left -= 1
                 take.arrived.put_nowait(Frame(memory, facts))
                 memory = None

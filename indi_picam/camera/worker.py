@@ -126,10 +126,11 @@ class Worker:
 
     def _beat(self, silence_s: float) -> None:
         self.send(Alive(silence_s))
-        self._beat_at = time.monotonic() + HEARTBEAT_S
 
     def send(self, message: Message, memory: int | None = None) -> None:
         """Sends a message, and with it a descriptor that stays open here."""
+        if self._camera:  # what is said of a camera that runs is as good as a heartbeat
+            self._beat_at = time.monotonic() + HEARTBEAT_S
         try:
             socket.send_fds(
                 self._socket, [messages.encode(message)], [] if memory is None else [memory]
