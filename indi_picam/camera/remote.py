@@ -3,7 +3,7 @@
 | state | worker process     | left by                                                         |
 |-------|--------------------|-----------------------------------------------------------------|
 | gone  | none               | open -> alive                                                   |
-| alive | beats every 0.25 s | close -> gone; died, silent, failed for good: killed and a fault |
+| alive | beats every 1/3 s  | close -> gone; died, silent, failed for good: killed and a fault |
 
 A fault goes to whoever waits for the worker (open, configure, a take); to ``on_lost`` when nobody
 does. Lives on one asyncio loop without threads and imports nothing heavy: pixels pass by as
@@ -19,7 +19,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
@@ -82,6 +82,7 @@ class _Take:
 
     serial: int
     on_start: Callable[[int], None] | None
+    on_frame: Callable[[Frame, int], None] | None
     left: int
     arrived: asyncio.Queue[Frame | CameraFault | None] = field(default_factory=asyncio.Queue)
 
@@ -130,8 +131,8 @@ class RemoteCamera:
                     f"The camera worker cannot be started ({error.strerror}).", retry=True
                 ) from error
         self._socket = ours
-        asyncio.get_running_loop().add_reader(ours, self._readable)
-        self._process.exited.add_done_callback(lambda _: self._readable())
+        asyncio.get_running_loop().add_reader(ours, self._receive)
+        self._process.exited.add_done_callback(lambda _: self._receive_all())
         try:
             facts = (await self._ask(Open(self._camera_id), Opened, OPEN_S)).facts
         except CameraFault:
@@ -145,15 +146,19 @@ class RemoteCamera:
         return (await self._ask(Configure(mode, orientation), Configured, CONFIGURE_S)).facts
 
     async def take(
-        self, request: FrameRequest, on_start: Callable[[int], None] | None = None
-    ) -> AsyncIterator[Frame]:
+        self,
+        request: FrameRequest,
+        on_start: Callable[[int], None] | None = None,
+        on_frame: Callable[[Frame, int], None] | None = None,
+    ) -> AsyncGenerator[Frame, None]:
         """Yields ``request.count`` frames, or fewer when aborted; raises CameraFault.
 
         ``on_start`` gets the time of the clock at which the exposure of each frame began, as soon
-        as it is known; the frames own a descriptor each. One take at a time.
+        as it is known; ``on_frame`` gets each frame that comes before the last, to look at, and how
+        many wait to be yielded. The frames own a descriptor each. One take at a time.
         """
         self._serial += 1
-        take = self._take = _Take(self._serial, on_start, request.count)
+        take = self._take = _Take(self._serial, on_start, on_frame, request.count)
         try:
             self._tell(Take(take.serial, request))
             for _ in range(request.count):
@@ -223,23 +228,30 @@ class RemoteCamera:
                 CameraFault(f"The camera worker cannot be reached ({error.strerror}).", retry=True)
             )
 
-    def _readable(self) -> None:
-        """Takes up all that the worker has sent; its end, or the end of the socket, loses it."""
-        while self._socket is not None:
-            try:
-                packet, memory, _, _ = socket.recv_fds(
-                    self._socket, messages.MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC
-                )
-            except BlockingIOError:
-                if self._process is not None and self._process.exited.done():
-                    self._died()
-                return
-            except OSError:
-                packet, memory = b"", []
-            if not packet:
-                self._died()
-                return
+    def _receive(self) -> bool:
+        """Takes up one packet of the worker; False when there is none. The end loses the worker."""
+        if self._socket is None:
+            return False
+        try:
+            packet, memory, _, _ = socket.recv_fds(
+                self._socket, messages.MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return False
+        except OSError:
+            packet, memory = b"", []
+        if packet:
             self._take_up(messages.decode(packet), memory[0] if memory else None)
+        else:
+            self._died()
+        return bool(packet)
+
+    def _receive_all(self) -> None:
+        """Takes up all that the worker has sent; one that has ended is lost then."""
+        while self._receive():
+            pass
+        if self._socket is not None and self._process is not None and self._process.exited.done():
+            self._died()
 
     def _died(self) -> None:
         code = (
@@ -260,8 +272,10 @@ class RemoteCamera:
             case Finished(serial, facts) if take and take.serial == serial and memory is not None:
                 self._heard(SILENCE_S)
                 take.left -= 1
-                take.arrived.put_nowait(Frame(memory, facts))
-                memory = None
+                frame, memory = Frame(memory, facts), None
+                take.arrived.put_nowait(frame)
+                if take.left and take.on_frame is not None:
+                    take.on_frame(frame, take.arrived.qsize())
             case Finished(serial) if take and take.serial == serial:
                 take.arrived.put_nowait(CameraFault(_NO_DESCRIPTOR, retry=False))
             case Failed(serial, sentence, retry):
@@ -324,7 +338,7 @@ class RemoteCamera:
         loop = asyncio.get_running_loop()
         self._watch = None
         late_s = loop.time() - due
-        self._readable()  # heartbeats may lie unread when the loop was busy
+        self._receive_all()  # heartbeats may lie unread when the loop was busy
         if self._socket is None:
             return
         if late_s > SILENCE_S / 2:  # we slept ourselves, and the worker perhaps with us

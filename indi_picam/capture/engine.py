@@ -17,6 +17,7 @@ who starts an exposure is told what becomes of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import traceback
@@ -224,8 +225,8 @@ class Engine:
             return
         self.state = State.CHANGING
         self._exposure.cancel()
-        await asyncio.wait([self._exposure])
         await self._camera.abort()
+        await asyncio.wait([self._exposure])
         self.state = State.IDLE
 
     async def disconnect(self) -> None:
@@ -250,71 +251,59 @@ class Engine:
                     self._on_trouble(f"{fault} The exposure is taken again.")
                     self._replace()
         except CameraFault as fault:
-            self.state = State.IDLE
             if fault.retry:
                 self._replace()
-            listener.exposure_failed(plan, str(fault))
+            sentence = str(fault)
         except DeliveryFault as fault:
-            await self._give_up(plan, listener, str(fault))
+            sentence = str(fault)
         except Exception as fault:
             traceback.print_exc()
-            await self._give_up(plan, listener, f"It failed inside the driver: {fault!r}.")
-
-    async def _give_up(self, plan: ExposurePlan, listener: Listener[Any], sentence: str) -> None:
-        self.state = State.CHANGING
-        await self._camera.abort()
+            sentence = f"It failed inside the driver: {fault!r}."
+        else:
+            return
         self.state = State.IDLE
         listener.exposure_failed(plan, sentence)
 
     async def _take(self, plan: ExposurePlan, listener: Listener[Any]) -> None:
         """Takes and hands over the frames that are left, or fewer; raises CameraFault.
 
-        Frames wait here while others are made ready: taking never waits for that. Only when memory
-        is short the camera stops until what waits is handed over.
+        Frames wait while others are made ready: taking never waits for that. Only when memory is
+        short the camera stops until what waits is handed over.
         """
         await self._ready()
-        taken: asyncio.Queue[Frame | None] = asyncio.Queue()
-        collecting = asyncio.create_task(self._collect(plan, listener, taken), name="collecting")
-        collecting.add_done_callback(lambda _: taken.put_nowait(None))
-        try:
-            while self._left and (frame := await taken.get()) is not None:
+        request = dataclasses.replace(plan.request, count=self._left)
+        if request.count == 1 and request.way is None and (way := self.choose_way(request)):
+            request = dataclasses.replace(request, way=way)
+        pausing: asyncio.Task[None] | None = None
+
+        def began(at_ns: int) -> None:
+            self.state = State.EXPOSING
+            listener.exposure_began(plan, at_ns)
+
+        def more_to_come(frame: Frame, waiting: int) -> None:
+            nonlocal pausing
+            if waiting > 1 and pausing is None and _memory_is_short(frame):
+                pausing = asyncio.create_task(self._camera.abort(), name="pausing")
+                self._on_trouble(
+                    "The camera pauses, as memory is full: frames come faster than they go out."
+                )
+
+        async with contextlib.aclosing(self._camera.take(request, began, more_to_come)) as frames:
+            async for frame in frames:
                 self.state = State.DELIVERING
-                facts = dataclasses.replace(frame.facts, repeated=self._repeated)
+                facts = frame.facts
+                if self._repeated:
+                    facts = dataclasses.replace(facts, repeated=self._repeated)
                 ready = await listener.make_ready(plan, Frame(frame.memory, facts))
                 self._left, self._frame_asked_s = self._left - 1, clock.monotonic_s()
                 self._repeated = 0
                 # Clients answer with the next exposure at once: it must find the engine idle.
                 self.state = State.EXPOSING if self._left else State.IDLE
                 listener.hand_over(plan, facts, ready, self._left)
-            if self._left:
-                await collecting
-        finally:
-            collecting.cancel()
-            while not taken.empty():
-                if (unused := taken.get_nowait()) is not None:
-                    os.close(unused.memory)
-
-    async def _collect(
-        self, plan: ExposurePlan, listener: Listener[Any], taken: asyncio.Queue[Frame | None]
-    ) -> None:
-        """Takes up frames as they come, as long as there is memory for another."""
-
-        def began(at_ns: int) -> None:
-            self.state = State.EXPOSING
-            listener.exposure_began(plan, at_ns)
-
-        request = dataclasses.replace(plan.request, count=self._left)
-        if request.count == 1 and request.way is None:
-            request = dataclasses.replace(request, way=self.choose_way(request))
-        async for frame in self._camera.take(request, began):
-            taken.put_nowait(frame)
-            size = os.fstat(frame.memory).st_size
-            if taken.qsize() > 1 and (free_memory() < size or free_descriptors() < 1):
-                await self._camera.abort()
-                self._on_trouble(
-                    "The camera pauses, as memory is full: frames come faster than they go out."
-                )
-                return
+                if not self._left:
+                    break
+        if pausing is not None:
+            await pausing
 
     def _may_retry(self, plan: ExposurePlan, fault: CameraFault) -> bool:
         """Whether a second try ends within the exposure + 120 s, + 10 s if it is short."""
@@ -361,3 +350,8 @@ class Engine:
         self._replacing = None
         if fault is not None:
             raise fault
+
+
+def _memory_is_short(frame: Frame) -> bool:
+    """Whether there may be no room for another frame like this."""
+    return free_memory() < os.fstat(frame.memory).st_size or free_descriptors() < 1

@@ -110,7 +110,7 @@ def test_a_consumer_that_breaks_off_stops_the_camera(bench: Bench) -> None:
             granted = await camera.configure(SMALL)
             frames = camera.take(request_of(granted, 20_000, count=1000))
             os.close((await anext(frames)).memory)
-            await frames.aclose()  # type: ignore[attr-defined]
+            await frames.aclose()
             await camera.abort()
             taken = len(bench.log())
             await take_one(camera, request_of(granted, 20_000))
@@ -146,7 +146,7 @@ def test_memory_is_made_ahead_in_a_run_and_given_back_by_a_camera_that_rests(ben
             first = await anext(frames)
             await until(lambda: len(memories(camera)) == 1 + PREPARED, 10)
             os.close(first.memory)
-            await frames.aclose()  # type: ignore[attr-defined]
+            await frames.aclose()
             await camera.abort()
             short = request_of(granted, 1_000, way=Way.FREE_RUNNING)
             assert (await take_one(camera, short)).way is Way.FREE_RUNNING

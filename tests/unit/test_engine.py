@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
@@ -26,8 +26,11 @@ class EndsAtOnce(RemoteCamera):
         return True
 
     async def take(
-        self, request: FrameRequest, on_start: Callable[[int], None] | None = None
-    ) -> AsyncIterator[Frame]:
+        self,
+        request: FrameRequest,
+        on_start: Callable[[int], None] | None = None,
+        on_frame: Callable[[Frame, int], None] | None = None,
+    ) -> AsyncGenerator[Frame, None]:
         await self.end.wait()
         return
         yield
