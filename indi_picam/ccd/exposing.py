@@ -112,7 +112,7 @@ class Exposing:
         self._sending = sending
         self._frames = frames
         self._exchange = exchange
-        self._countdown: asyncio.Task[None] | None = None
+        self._countdown: asyncio.TimerHandle | None = None
         self._fast_left = 0
         """Frames to come of the fast exposure that runs, with the one under way; 0 if none does."""
         self._told_of_fast = False
@@ -224,7 +224,7 @@ class Exposing:
         self._frames.began(at_ns)
         self._stop_countdown()
         self._end_s = at_ns * 1e-9 + plan.exposure_s
-        self._countdown = asyncio.create_task(self._count_down(self._end_s), name="countdown")
+        self._count_down_to(self._end_s)
 
     async def make_ready(self, plan: ExposurePlan, frame: Frame) -> Outgoing:
         """Makes a FITS file of a frame, saves it if wanted, and waits for its turn on the link."""
@@ -263,14 +263,21 @@ class Exposing:
 
     # -- what is shown -----------------------------------------------------------------------------
 
-    async def _count_down(self, end_s: float) -> None:
+    def _count_down_to(self, end_s: float) -> None:
+        """Tells what is left at the next whole step before the end, and so on."""
         step_s = self._exchange.polling_s() * clock.SCALE
-        while (left_s := end_s - clock.monotonic_s()) > 0:
-            next_s = max(0.0, math.ceil(left_s / step_s - 1e-3) * step_s - step_s)
-            await asyncio.sleep(clock.real_s(left_s - next_s))
-            self._device.set(self._exposure, {"CCD_EXPOSURE_VALUE": next_s}, state=State.BUSY)
-            if not next_s:
-                return
+        left_s = end_s - clock.monotonic_s()
+        if left_s > 0:
+            then_left_s = max(0.0, math.ceil(left_s / step_s - 1e-3) * step_s - step_s)
+            delay_s = clock.real_s(left_s - then_left_s)
+            loop = asyncio.get_running_loop()
+            self._countdown = loop.call_later(delay_s, self._tick, end_s, then_left_s)
+
+    def _tick(self, end_s: float, left_s: float) -> None:
+        self._countdown = None
+        self._device.set(self._exposure, {"CCD_EXPOSURE_VALUE": left_s}, state=State.BUSY)
+        if left_s:
+            self._count_down_to(end_s)
 
     def _stop_countdown(self) -> None:
         if self._countdown is not None:
