@@ -27,8 +27,8 @@ OUT_BYTES = 64_000_000
 MOST_OUT_BYTES = 92_000_000
 """With the frames of devices that had nothing out: 123 MB in base64."""
 _PROBE_S = 0.01
-_IDLE_PROBE_S = 0.05, 1.0
-"""While nobody waits: the first and the longest time between two looks, to free the memory."""
+_IDLE_PROBE_S = 1.0
+"""While nobody waits, to free the memory."""
 _HANGING_S = 10.0
 _HANGING_BYTES_S = 250_000
 """A client that takes less hangs: 25 MB may need 100 s."""
@@ -87,7 +87,7 @@ class Pacing:
         if probe is None and due_s <= now:
             return
         self._out.append(_Out(device, size, probe, due_s))
-        self._look_later(_IDLE_PROBE_S[0])
+        self._look_later()
 
     async def room(self, device: str, size: int) -> None:
         """Waits until a BLOB of this size may leave; the first of all may, however large."""
@@ -141,17 +141,17 @@ class Pacing:
             self._out.remove(blob)
             _close(blob)
 
-    def _look_later(self, delay_s: float) -> None:
+    def _look_later(self) -> None:
         """Frees memory that was let go while nobody waits."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(delay_s, self._look_and_again, delay_s)
+        self._timer = self._loop.call_later(_IDLE_PROBE_S, self._look_and_again)
 
-    def _look_and_again(self, delay_s: float) -> None:
+    def _look_and_again(self) -> None:
         self._timer = None
         self._look()
         if self._out:
-            self._look_later(min(2 * delay_s, _IDLE_PROBE_S[1]))
+            self._look_later()
 
 
 def _locked(descriptor: int) -> int | None:
