@@ -306,16 +306,21 @@ def _checksum(total: int) -> bytes:
         total = (total & 0xFFFF_FFFF) + (total >> 32)
     characters = bytearray(16)
     for position, byte in enumerate((~total & 0xFFFF_FFFF).to_bytes(4, "big")):
-        quarter, rest = divmod(byte, 4)
-        spread = [quarter + 48 + (rest if i == 0 else 0) for i in range(4)]
-        while any(_is_punctuation(c) for c in spread):
-            for i in (0, 2):
-                if _is_punctuation(spread[i]) or _is_punctuation(spread[i + 1]):
-                    spread[i] += 1
-                    spread[i + 1] -= 1
-        for i in range(4):
-            characters[4 * i + position] = spread[i]
+        characters[position::4] = _spread(byte)
     return bytes(characters[-1:] + characters[:-1])
+
+
+@functools.cache
+def _spread(byte: int) -> bytes:
+    """Four letters or digits that add up to a byte and four zeros."""
+    quarter, rest = divmod(byte, 4)
+    spread = [quarter + ord("0") + (rest if i == 0 else 0) for i in range(4)]
+    while any(_is_punctuation(c) for c in spread):
+        for i in (0, 2):
+            if _is_punctuation(spread[i]) or _is_punctuation(spread[i + 1]):
+                spread[i] += 1
+                spread[i + 1] -= 1
+    return bytes(spread)
 
 
 def _is_punctuation(character: int) -> bool:

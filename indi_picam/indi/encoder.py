@@ -8,6 +8,7 @@ messages to 254. ``link`` and ``config`` call it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from indi_picam.indi.messages import (
     Def,
@@ -215,6 +216,7 @@ def _tag(tag: str, *attributes: tuple[str, str | None]) -> str:
     return f"<{tag}{''.join(written)}>"
 
 
+@lru_cache(maxsize=1024)
 def _fitting(attribute: str, text: str) -> str:
     """What a C peer can hold of an attribute's text, cut between characters, and escaped."""
     room = _MAX_BYTES.get(attribute, _MAX_NAME_BYTES)

@@ -143,11 +143,12 @@ class Link:
         those before that, its clients too (:class:`Pacing`).
         """
         while True:
-            try:
-                async with asyncio.timeout(_SLOT_WAIT_S):
-                    await self._slot.wait()
-            except TimeoutError:
-                self._slot.set()
+            if not self._slot.is_set():
+                try:
+                    async with asyncio.timeout(_SLOT_WAIT_S):
+                        await self._slot.wait()
+                except TimeoutError:
+                    self._slot.set()
             await self.pacing.room(device, size)
             if self._closed:
                 return
@@ -200,7 +201,7 @@ class Link:
                         self._slot.set()
                 case _:
                     self._inbox.append(message)
-        self._arrived.set()
+                    self._arrived.set()
         return True
 
     def _read_to_end(self) -> None:
