@@ -27,10 +27,10 @@ def parameter_of(model: str) -> Path:
     return root / "module" / module_of(model) / "parameters" / "dpc_enable"
 
 
-def corrects_defects(model: str) -> bool | None:
+def corrects_defects(parameter: Path) -> bool | None:
     """Whether the correction is on now; None where the sensor's driver does not say."""
     try:
-        text = parameter_of(model).read_text("ascii").strip()
-    except (OSError, ValueError):
+        text = parameter.read_bytes().strip()
+    except OSError:
         return None
-    return text not in ("0", "N") if text else None
+    return text not in (b"0", b"N") if text else None

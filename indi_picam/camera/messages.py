@@ -131,19 +131,22 @@ Message = (
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
-def encode(message: Message) -> bytes:
-    """One packet."""
-    return json.dumps([type(message).__name__, message], default=_fields).encode()
-
-
 def _fields(value: Any) -> dict[str, Any]:
     """Of a dataclass, as they are: what is in them, JSON asks for itself."""
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
+_ENCODER = json.JSONEncoder(default=_fields, separators=(",", ":"), check_circular=False)
+
+
+def encode(message: Message) -> bytes:
+    """One packet."""
+    return _ENCODER.encode([type(message).__name__, message]).encode()
+
+
 def decode(packet: bytes) -> Message:
     """The message of a packet; raises ValueError, KeyError or TypeError for any other."""
-    name, fields = json.loads(packet)
+    name, fields = json.loads(packet.decode())
     kind: Any = _TYPES[name]
     message: Message = _builder(kind)(fields)
     return message

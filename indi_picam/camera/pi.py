@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indi_picam import clock
-from indi_picam.camera.defects import corrects_defects
+from indi_picam.camera.defects import corrects_defects, parameter_of
 from indi_picam.camera.images import ImageLayout
 from indi_picam.camera.modes import (
     UPRIGHT,
@@ -108,12 +108,15 @@ class PiCamera:
         self._finished: deque[tuple[Job[CompletedRequest], int]] = deque()
         self._unpacked: dict[SensorMode, str] = {}
         self._configured: tuple[ModeFacts, CaptureFormat] | None = None
+        self._control_limits: dict[str, tuple[Any, Any, Any]] = self._picam2.camera_controls
+        """As the mode that is set up has them; picamera2 collects them anew for whoever asks."""
         self.layout: RawLayout
         self.image: ImageLayout
         """Of the processed stream."""
         properties = self._picam2.camera_properties
         self.sensor: Sensor = sensor_named(str(properties.get("Model", "")))
-        self.corrects_defects = self._corrects_defects()
+        self._defects = parameter_of(str(properties.get("Model", "")))
+        self.corrects_defects = corrects_defects(self._defects)
         """Whether the sensor removes defects by itself since its last start; None: unknown."""
         self.facts = self._camera_facts(properties)
 
@@ -142,12 +145,9 @@ class PiCamera:
             exposure_max_us=tuple(
                 limits[mode] if limits[mode] < INT32_MAX else 0 for mode in modes
             ),
-            controls=tuple(_limits(self._picam2.camera_controls)),
+            controls=tuple(_limits(self._control_limits)),
             corrects_defects=self.corrects_defects,
         )
-
-    def _corrects_defects(self) -> bool | None:
-        return corrects_defects(str(self._picam2.camera_properties.get("Model", "")))
 
     def _pixel_size_um(self, binned_x: int, binned_y: int) -> tuple[float, float]:
         cell = _pair(self._picam2.camera_properties.get("UnitCellSize"))
@@ -242,7 +242,7 @@ class PiCamera:
             ) from error
 
     def _mode_facts(self, mode: SensorMode, orientation: Orientation, raw_format: str) -> ModeFacts:
-        controls = self._picam2.camera_controls
+        controls = self._control_limits = self._picam2.camera_controls
         frame_min_us, frame_max_us = (
             int(value or 0) for value in controls["FrameDurationLimits"][:2]
         )
@@ -273,7 +273,7 @@ class PiCamera:
     def start(self, facts: ModeFacts, settings: Settings) -> None:
         """Starts the sensor; its first frame has these settings already. Raises CameraFault."""
         self._picam2.set_controls(self._controls(facts, settings))
-        self.corrects_defects = self._corrects_defects()
+        self.corrects_defects = corrects_defects(self._defects)
         try:
             self._picam2.start()
         except (RuntimeError, OSError) as error:
@@ -288,7 +288,7 @@ class PiCamera:
 
     def _controls(self, facts: ModeFacts, settings: Settings) -> dict[str, Any]:
         """Value types are strict: what is no int for an int ends picamera2's event loop."""
-        known = self._picam2.camera_controls
+        known = self._control_limits
         asked = {
             name: _of_kind_of(known[name][0], values)
             for name, values in settings.controls

@@ -37,9 +37,9 @@ from indi_picam.camera.modes import CameraFault
 from indi_picam.camera.pi import PiCamera
 from indi_picam.camera.taking import FrameTaker
 
-HEARTBEAT_S = 0.25
 SILENCE_S = 1.0
 """Real time without a heartbeat after which the driver may take us for dead."""
+HEARTBEAT_S = SILENCE_S / 3
 CONFIGURE_S = 15.0
 """The same while picamera2 sets up a mode: a Pi Zero takes seconds."""
 

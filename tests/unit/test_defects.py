@@ -39,4 +39,4 @@ def test_what_it_says(
     parameter.parent.mkdir(parents=True)
     if text is not None:
         parameter.write_text(text)
-    assert corrects_defects("imx477") is told
+    assert corrects_defects(parameter) is told
