@@ -27,6 +27,7 @@ def install(largest: Callable[[], float]) -> None:
     """Wrap os.open and fcntl.ioctl; ``largest`` says for how large a buffer there is memory now."""
     real_open, real_ioctl = os.open, fcntl.ioctl
     heaps: set[tuple[int, int]] = set()
+    buffers: set[tuple[int, int]] = set()
 
     def open_(path: Any, flags: int, *args: Any, **named: Any) -> int:
         if path not in HEAPS:
@@ -41,11 +42,13 @@ def install(largest: Callable[[], float]) -> None:
         # videodev2 computes the number of ALLOC as a negative one.
         number = request & 0xFFFFFFFF
         if number == _HEAP_ALLOC and isinstance(fd, int) and _identity(fd) in heaps:
-            return _allocate(arg, largest())
-        if number == _BUF_SET_NAME and _is_buffer(fd):
-            return arg.encode() if isinstance(arg, str) else arg
-        if number == _BUF_SYNC and _is_buffer(fd):
+            buffers.add(_allocate(arg, largest()))
             return 0
+        asks_a_buffer = number in (_BUF_SET_NAME, _BUF_SYNC) and isinstance(fd, int)
+        if asks_a_buffer and _identity(fd) in buffers:
+            if number == _BUF_SYNC:
+                return 0
+            return arg.encode() if isinstance(arg, str) else arg
         return real_ioctl(fd, request, arg, mutate_flag)
 
     os.open = open_
@@ -57,7 +60,8 @@ def _identity(fd: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _allocate(data: Any, largest: float) -> int:
+def _allocate(data: Any, largest: float) -> tuple[int, int]:
+    """Puts a new buffer's descriptor into ``data``; returns its identity."""
     view = memoryview(data).cast("B")
     length, _, flags, heap_flags = _ALLOCATION.unpack(view)
     if length > largest:
@@ -65,13 +69,4 @@ def _allocate(data: Any, largest: float) -> int:
     buffer = os.memfd_create("dma_buf", os.MFD_CLOEXEC)
     os.ftruncate(buffer, -(-length // 4096) * 4096)
     view[:] = _ALLOCATION.pack(length, buffer, flags, heap_flags)
-    return 0
-
-
-def _is_buffer(fd: Any) -> bool:
-    if not isinstance(fd, int):
-        return False
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:dma_buf")
-    except OSError:
-        return False
+    return _identity(buffer)
