@@ -154,8 +154,9 @@ class RemoteCamera:
         """Yields ``request.count`` frames, or fewer when aborted; raises CameraFault.
 
         ``on_start`` gets the time of the clock at which the exposure of each frame began, as soon
-        as it is known; ``on_frame`` gets each frame that comes before the last, to look at, and how
-        many wait to be yielded. The frames own a descriptor each. One take at a time.
+        as it is known; ``on_frame`` gets each frame of the request but the last when it comes, to
+        look at, and how many wait to be yielded. The frames own a descriptor each. One take at a
+        time.
         """
         self._serial += 1
         take = self._take = _Take(self._serial, on_start, on_frame, request.count)
@@ -175,8 +176,22 @@ class RemoteCamera:
                     self._tell(Abort())
             _close_unread(take)
 
+    def end_take(self) -> None:
+        """Ends a take without waiting: its iterator yields what has come already.
+
+        Harmless when there is none. The next take may follow at once, as the worker takes its
+        orders one after the other.
+        """
+        take, self._take = self._take, None
+        if take is not None:
+            take.arrived.put_nowait(None)
+            self._tell(Abort())
+
     async def abort(self) -> None:
-        """Ends a take at once, its iterator with it; harmless when there is none; never raises."""
+        """Ends a take and waits until the camera has stopped; harmless when there is none.
+
+        Its iterator yields what has come already. Never raises.
+        """
         take, self._take = self._take, None
         if take is not None:
             take.arrived.put_nowait(None)
@@ -229,7 +244,10 @@ class RemoteCamera:
             )
 
     def _receive(self) -> bool:
-        """Takes up one packet of the worker; False when there is none. The end loses the worker."""
+        """Takes up one packet of the worker; False when there is none. The end loses the worker.
+
+        The loop calls again while there are more: to look in vain costs a system call a packet.
+        """
         if self._socket is None:
             return False
         try:
@@ -278,6 +296,7 @@ class RemoteCamera:
                     take.on_frame(frame, take.arrived.qsize())
             case Finished(serial) if take and take.serial == serial:
                 take.arrived.put_nowait(CameraFault(_NO_DESCRIPTOR, retry=False))
+                self.end_take()
             case Failed(serial, sentence, retry):
                 self._failed(serial, CameraFault(sentence, retry=retry))
             case Opened() | Configured() | Stopped():

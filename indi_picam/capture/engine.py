@@ -221,12 +221,14 @@ class Engine:
 
     async def abort(self) -> None:
         """Ends the running exposure, if any; nothing of it is told or delivered any more."""
-        if self._exposure is None or self.state in (State.CLOSED, State.IDLE):
+        exposure = self._exposure
+        if exposure is None or self.state in (State.CLOSED, State.IDLE):
             return
         self.state = State.CHANGING
-        self._exposure.cancel()
+        exposure.cancel()
+        # At once, before it comes to its end: the camera is told to stop only once then.
         await self._camera.abort()
-        await asyncio.wait([self._exposure])
+        await asyncio.wait([exposure])
         self.state = State.IDLE
 
     async def disconnect(self) -> None:
@@ -267,23 +269,21 @@ class Engine:
     async def _take(self, plan: ExposurePlan, listener: Listener[Any]) -> None:
         """Takes and hands over the frames that are left, or fewer; raises CameraFault.
 
-        Frames wait while others are made ready: taking never waits for that. Only when memory is
-        short the camera stops until what waits is handed over.
+        Frames wait with the camera while others are made ready: taking never waits for that. Only
+        when memory is short it ends early, and goes on when what waits is handed over.
         """
         await self._ready()
         request = dataclasses.replace(plan.request, count=self._left)
         if request.count == 1 and request.way is None and (way := self.choose_way(request)):
             request = dataclasses.replace(request, way=way)
-        pausing: asyncio.Task[None] | None = None
 
         def began(at_ns: int) -> None:
             self.state = State.EXPOSING
             listener.exposure_began(plan, at_ns)
 
         def more_to_come(frame: Frame, waiting: int) -> None:
-            nonlocal pausing
-            if waiting > 1 and pausing is None and _memory_is_short(frame):
-                pausing = asyncio.create_task(self._camera.abort(), name="pausing")
+            if waiting > 1 and _memory_is_short(frame):
+                self._camera.end_take()
                 self._on_trouble(
                     "The camera pauses, as memory is full: frames come faster than they go out."
                 )
@@ -302,8 +302,6 @@ class Engine:
                 listener.hand_over(plan, facts, ready, self._left)
                 if not self._left:
                     break
-        if pausing is not None:
-            await pausing
 
     def _may_retry(self, plan: ExposurePlan, fault: CameraFault) -> bool:
         """Whether a second try ends within the exposure + 120 s, + 10 s if it is short."""

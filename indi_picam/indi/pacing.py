@@ -28,7 +28,7 @@ MOST_OUT_BYTES = 92_000_000
 """With the frames of devices that had nothing out: 123 MB in base64."""
 _PROBE_S = 0.01
 _IDLE_PROBE_S = 1.0
-"""While nobody waits, to free the memory."""
+"""Between two looks while nobody waits, to free memory."""
 _HANGING_S = 10.0
 _HANGING_BYTES_S = 250_000
 """A client that takes less hangs: 25 MB may need 100 s."""
@@ -143,9 +143,8 @@ class Pacing:
 
     def _look_later(self) -> None:
         """Frees memory that was let go while nobody waits."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(_IDLE_PROBE_S, self._look_and_again)
+        if self._timer is None:
+            self._timer = self._loop.call_later(_IDLE_PROBE_S, self._look_and_again)
 
     def _look_and_again(self) -> None:
         self._timer = None

@@ -42,9 +42,10 @@ class Told:
         os.close(frame.memory)
         self.made_ready.append(frame.facts)
         self.arrived.set()
-        if len(self.made_ready) == self.fails_at:
-            raise DeliveryFault("The disk is full.")
+        fails = len(self.made_ready) == self.fails_at
         await self.may_deliver.wait()
+        if fails:
+            raise DeliveryFault("The disk is full.")
 
     def hand_over(self, plan: ExposurePlan, frame: FrameFacts, ready: None, left: int) -> None:
         self.handed_over.append(frame)
@@ -87,29 +88,37 @@ def timestamps(frames: list[FrameFacts]) -> list[int]:
     return [facts.sensor_timestamp_ns for facts in frames]
 
 
+@pytest.mark.parametrize("then", ["go on", "shorten", "fail", "abort", "disconnect"])
 def test_a_run_pauses_while_memory_is_short_and_loses_nothing(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
     async def body() -> None:
         news: list[str] = []
-        told, free = Told(), 0
+        told, free = Told(fails_at=then == "fail"), 0
         monkeypatch.setattr(engine_module, "free_memory", lambda: free)
         async with connected(bench, news) as (engine, plan):
             engine.start(plan.repeated(20), told)
             async with asyncio.timeout(10):
                 while not news:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0)
             taken, free = len(bench.log()), 1 << 40
-            assert not told.handed_over
-            told.may_deliver.set()
-            await within_10_s(told.ended)
-            assert len(told.handed_over) == 20
+            assert taken < 20
+            if then == "shorten":
+                engine.change_count(1)
+            if then in ("abort", "disconnect"):
+                await (engine.abort() if then == "abort" else engine.disconnect())
+            else:
+                told.may_deliver.set()
+                await within_10_s(told.ended)
             shown = timestamps(told.handed_over)
             assert shown == sorted(set(shown))
-            assert taken < 20
+            assert len(shown) == {"go on": 20, "shorten": 1}.get(then, 0)
+            assert told.failed == (["The disk is full."] if then == "fail" else [])
+            if then == "disconnect":
+                await engine.connect("1332x990_10")
+            await takes_more(engine, plan)
             assert len(news) == 1
             assert "memory is full" in news[0]
-            await takes_more(engine, plan)
 
     run(body())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import resource
 import signal
@@ -493,13 +494,15 @@ def test_the_worker_has_nothing_of_the_drivers_but_its_own_socket(bench: Bench) 
     run(body())
 
 
-def test_a_frame_without_a_descriptor_left_for_it_is_told(bench: Bench) -> None:
+@pytest.mark.parametrize("count", [1, 1000])
+def test_a_frame_without_a_descriptor_left_for_it_is_told(bench: Bench, count: int) -> None:
     bench.plug("imx477")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async def body() -> None:
         async with bench.camera() as camera:
-            request = request_of(await camera.configure(SMALL), 50_000, roi=TINY)
+            mode = await camera.configure(SMALL)
+            request = request_of(mode, 50_000, roi=TINY, count=count)
             next_free = os.dup(0)
             os.close(next_free)
             resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
@@ -509,6 +512,6 @@ def test_a_frame_without_a_descriptor_left_for_it_is_told(bench: Bench) -> None:
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             assert not fault.value.retry
-            await take_one(camera, request)
+            await take_one(camera, dataclasses.replace(request, count=1))
 
     run(body())
