@@ -108,8 +108,8 @@ class PiCamera:
         self._finished: deque[tuple[Job[CompletedRequest], int]] = deque()
         self._unpacked: dict[SensorMode, str] = {}
         self._configured: tuple[ModeFacts, CaptureFormat] | None = None
-        self._control_limits: dict[str, tuple[Any, Any, Any]] = self._picam2.camera_controls
-        """As the mode that is set up has them; picamera2 collects them anew for whoever asks."""
+        self._control_limits: dict[str, tuple[Any, Any, Any]]
+        """Of the mode that is set up; picamera2 collects them anew for whoever asks."""
         self.layout: RawLayout
         self.image: ImageLayout
         """Of the processed stream."""
@@ -145,7 +145,7 @@ class PiCamera:
             exposure_max_us=tuple(
                 limits[mode] if limits[mode] < INT32_MAX else 0 for mode in modes
             ),
-            controls=tuple(_limits(self._control_limits)),
+            controls=tuple(_limits(self._picam2.camera_controls)),
             corrects_defects=self.corrects_defects,
         )
 

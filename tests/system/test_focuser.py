@@ -135,10 +135,10 @@ def test_names_labels_and_limits_are_those_of_a_focuser(client: Client) -> None:
     assert (steps.get("name"), steps.get("min"), steps.get("max")) == (
         "FOCUS_ABSOLUTE_POSITION",
         "0",
-        "3200",  # 32 dioptres
+        "1500",  # 15 dioptres
     )
     assert position_of(absolute) == 0
-    assert values(client.definition("FOCUS_MAX", FOCUSER)) == {"FOCUS_MAX_VALUE": "3200"}
+    assert values(client.definition("FOCUS_MAX", FOCUSER)) == {"FOCUS_MAX_VALUE": "1500"}
     motion = client.definition("FOCUS_MOTION", FOCUSER)
     assert values(motion) == {"FOCUS_INWARD": "On", "FOCUS_OUTWARD": "Off"}
 
@@ -156,7 +156,7 @@ def test_moves_by_steps_follow_the_direction_and_end_at_the_limits(client: Clien
         assert position_of(client.set_of("ABS_FOCUS_POSITION", "Ok", since=position)) == where
     refused = ask(client, "Number", "REL_FOCUS_POSITION", "Alert", FOCUS_RELATIVE_POSITION=1)
     assert "would end at -1" in str(refused.get("message"))
-    ask(client, "Number", "ABS_FOCUS_POSITION", "Alert", FOCUS_ABSOLUTE_POSITION=3201)
+    ask(client, "Number", "ABS_FOCUS_POSITION", "Alert", FOCUS_ABSOLUTE_POSITION=1501)
     position = len(client.log)
     ask(client, "Number", "FOCUS_MAX", FOCUS_MAX_VALUE=1200)
     (limited,) = client.set_of("ABS_FOCUS_POSITION", since=position)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from indi_picam.simulator.lens import NEAREST
 from indi_picam.simulator.truth import Mode
 
 from .controls import ControlId, ControlInfo, control, controls, properties
@@ -61,6 +62,8 @@ def camera_controls(camera: Camera, mode: Mode | None) -> dict[ControlId, Contro
     if mode:
         exposure, frame = sensor.exposure_limits_us(mode), sensor.frame_limits_us(mode)
         gain, whole = sensor.gains.limits, mode.crop
+        if sensor.autofocus:
+            found[controls.LensPosition] = ControlInfo(0.0, NEAREST, 1.0)
     longest = exposure[1] if sensor.reports_exposure_max or mode is None else 0
     crop = (Rectangle(0, 0, 64, 64), Rectangle(*whole), Rectangle(*whole))
     found |= {
