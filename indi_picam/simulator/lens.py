@@ -21,7 +21,7 @@ WIDEST = 12.0
 SLEW = 2.0
 """Dioptres a frame (libcamera's tuning file of the imx708, ``max_slew``)."""
 NEAREST = 15.0
-"""Dioptres at which it ends (the same file, ``map``); the control says 32 until a mode is set up."""
+"""Dioptres at which it ends (the same file, ``map``); the control says so once a mode is set up."""
 AT_REST = 1.0
 """Where a lens stands before it was ever sent anywhere."""
 
