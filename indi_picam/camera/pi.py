@@ -114,8 +114,9 @@ class PiCamera:
         self.image: ImageLayout
         """Of the processed stream."""
         properties = self._picam2.camera_properties
-        self.sensor: Sensor = sensor_named(str(properties.get("Model", "")))
-        self._defects = parameter_of(str(properties.get("Model", "")))
+        model = str(properties.get("Model", ""))
+        self.sensor: Sensor = sensor_named(model)
+        self._defects = parameter_of(model)
         self.corrects_defects = corrects_defects(self._defects)
         """Whether the sensor removes defects by itself since its last start; None: unknown."""
         self.facts = self._camera_facts(properties)

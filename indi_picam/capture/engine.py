@@ -226,7 +226,7 @@ class Engine:
             return
         self.state = State.CHANGING
         exposure.cancel()
-        # At once, before it comes to its end: the camera is told to stop only once then.
+        # Before the cancelled task runs: its iterator, closed then, would tell the camera as well.
         await self._camera.abort()
         await asyncio.wait([exposure])
         self.state = State.IDLE
