@@ -266,7 +266,7 @@ def test_a_lens_stands_where_the_frame_wants_it(bench: Bench) -> None:
 
 
 def test_a_lens_sent_too_far_is_used_where_it_ends(bench: Bench) -> None:
-    """The control's limits are wider than what the module's tuning file allows."""
+    """Older releases of libcamera do not limit the control to what the module can do."""
     bench.plug("imx708")
 
     async def body() -> None:
@@ -307,7 +307,8 @@ def test_controls_are_reported_with_limits_where_there_are_any(bench: Bench) -> 
         async with bench.camera() as camera:
             colour = await camera.open()
             focus = colour.control("LensPosition")
-            assert focus is not None and (focus.min, focus.max, focus.default) == (0, 32, 1)
+            limits = (0, lens.NEAREST, 1)  # before a mode is set up libcamera says 32
+            assert focus is not None and (focus.min, focus.max, focus.default) == limits
             contrast = colour.control("Contrast")
             assert contrast is not None and (contrast.min, contrast.max) == (0, 32)
             gains = colour.control("ColourGains")
