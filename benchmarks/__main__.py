@@ -60,8 +60,9 @@ Written by `make bench`, every job in one run: {surroundings}.
 
 Milliseconds are those of this machine; ratios carry over to others, a Raspberry Pi among them,
 where nothing was measured yet. The cameras are simulated below picamera2: times count from the
-simulated sensor's own log, and what its process uses is left out. Contestants took turns; limits
-hold for medians. How each figure is taken stands at the top of its module in `benchmarks/`.
+simulated sensor's own log, and what its process uses is left out; what stands for libcamera inside
+our worker is counted. Contestants took turns; limits hold for medians. How each figure is taken
+stands at the top of its module in `benchmarks/`.
 
 {table}
 """
