@@ -166,9 +166,10 @@ class Engine:
             roi=Roi(0, 0, 2, 2),
             orientation=mode.orientation,
         )
-        async for frame in self._camera.take(request):
-            os.close(frame.memory)
-            return frame.facts
+        async with contextlib.aclosing(self._camera.take(request)) as frames:
+            async for frame in frames:
+                os.close(frame.memory)
+                return frame.facts
         raise CameraFault("The camera gave no test frame: connect again.", retry=True)
 
     async def configure(self, mode: SensorMode, orientation: Orientation) -> ModeFacts:
@@ -216,8 +217,9 @@ class Engine:
 
     async def _measure(self, request: FrameRequest, take_up: Callable[[Frame], None]) -> None:
         await self._ready()
-        async for frame in self._camera.take(request):
-            take_up(frame)
+        async with contextlib.aclosing(self._camera.take(request)) as frames:
+            async for frame in frames:
+                take_up(frame)
 
     async def abort(self) -> None:
         """Ends the running exposure, if any; nothing of it is told or delivered any more."""

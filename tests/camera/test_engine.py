@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -197,5 +198,53 @@ def test_a_run_that_is_made_longer_goes_on(bench: Bench) -> None:
             assert shown == sorted(set(shown))
             await takes_more(engine, plan)
             assert not news
+
+    run(body())
+
+
+def test_frames_that_wait_are_kept_when_the_worker_dies_and_the_run_goes_on(bench: Bench) -> None:
+    async def body() -> None:
+        news: list[str] = []
+        told = Told()
+        async with connected(bench, news) as (engine, plan):
+            engine.start(plan.repeated(12), told)
+            async with asyncio.timeout(10):
+                while len(told.begun) < 5:
+                    await asyncio.sleep(0)
+            worker = engine._camera._process
+            assert worker is not None
+            os.kill(worker.pid, signal.SIGKILL)
+            told.may_deliver.set()
+            await within_10_s(told.ended)
+            shown = timestamps(told.handed_over)
+            assert len(shown) == 12
+            assert shown == sorted(set(shown))
+            assert [facts.repeated for facts in told.handed_over].count(1) == 1
+            assert told.handed_over[0].repeated == 0
+            assert len(news) == 1
+            assert "taken again" in news[0]
+            await takes_more(engine, plan)
+
+    run(body())
+
+
+def test_an_abort_ends_the_wait_for_a_new_worker(bench: Bench) -> None:
+    async def body() -> None:
+        news: list[str] = []
+        told = Told()
+        async with connected(bench, news) as (engine, plan):
+            worker = engine._camera._process
+            assert worker is not None
+            os.kill(worker.pid, signal.SIGKILL)
+            async with asyncio.timeout(10):
+                while not news:
+                    await asyncio.sleep(0)
+            engine.start(plan, told)
+            await asyncio.sleep(0)
+            await engine.abort()
+            assert engine.state is State.IDLE
+            await takes_more(engine, plan)
+            assert not told.begun
+            assert not told.failed
 
     run(body())
