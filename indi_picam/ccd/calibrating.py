@@ -36,6 +36,7 @@ from indi_picam.capture.calibration import (
     CalibrationFault,
     Subject,
 )
+from indi_picam.capture.compressing import Compressor
 from indi_picam.capture.engine import Engine, GaveWay
 from indi_picam.capture.plan import ExposurePlan
 from indi_picam.ccd.uploading import Uploading
@@ -121,6 +122,8 @@ class CalibrationExchange:
     """Raises Refused while a batch holds the camera."""
     directory: Callable[[], Path | None]
     """Of batches on disk."""
+    compressor: Compressor
+    """That of the pictures."""
     on_figures: Callable[[], None]
     """Told when other figures hold."""
 
@@ -258,7 +261,7 @@ class Calibrating:
         subject, directory = self._subject_of(plan.request), self._exchange.directory()
         try:
             known = await measuring.camera()
-            known = await measuring.files(known, directory)
+            known = await measuring.files(known, directory, self._exchange.compressor)
             if full and measuring.file is not None:
                 rate = await self._delivery_bytes_s(measuring.file)
                 known = replace(known, delivery_bytes_s=rate)
@@ -273,6 +276,8 @@ class Calibrating:
             return State.ALERT, f"Measuring failed inside the driver: {fault!r}."
         finally:
             measuring.close()
+            if not self._uploading.compresses:
+                await self._exchange.compressor.close()
         self._settled.add((subject, directory))
         self._take_over(subject, known)
         try:

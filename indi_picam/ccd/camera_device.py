@@ -175,6 +175,7 @@ class CameraDevice:
                 cards=self._cards,
                 refuse_while_running=self._batches.refuse_while_running,
                 directory=lambda: self._batches.directory,
+                compressor=self._sending.compressor,
                 on_figures=lambda: self._estimating.refresh(),
             ),
         )

@@ -69,7 +69,7 @@ class Sending:
         self._device = device
         self._link = link
         self._uploading = uploading
-        self._compressor = Compressor()
+        self.compressor = Compressor()
 
     async def prepare(self, memory: int, size: int, *, of_batch: bool = False) -> Outgoing:
         """Saves a file if wanted, and waits for its turn if it is to be sent.
@@ -113,7 +113,7 @@ class Sending:
     async def _compressed(self, memory: int, size: int) -> tuple[int, int, str]:
         """Memory, size and format of a file that is compressed, if that succeeds."""
         try:
-            smaller, smaller_size = await self._compressor.compress(memory)
+            smaller, smaller_size = await self.compressor.compress(memory)
         except CompressionFault as fault:
             self._device.message(f"{fault} It is sent as it is.", "WARNING")
             return memory, size, ".fits"
@@ -131,4 +131,4 @@ class Sending:
 
     async def close(self) -> None:
         """Ends the compressing process."""
-        await self._compressor.close()
+        await self.compressor.close()

@@ -6,9 +6,11 @@ import asyncio
 from typing import Any, cast
 
 from indi_picam.camera.remote import RemoteCamera
+from indi_picam.capture.compressing import Compressor
 from indi_picam.capture.engine import Engine, State
 from indi_picam.capture.plan import ExposurePlan, FrameType
 from indi_picam.ccd.calibrating import Calibrating, CalibrationExchange
+from indi_picam.ccd.uploading import Uploading
 from indi_picam.indi.device import Device
 from indi_picam.indi.messages import New, Outgoing, Set
 from indi_picam.indi.vectors import Kind
@@ -36,12 +38,13 @@ def test_an_unforeseen_fault_ends_measuring_with_a_sentence() -> None:
             device,
             engine,
             link=cast(Any, None),
-            uploading=cast(Any, None),
+            uploading=Uploading(device),
             exchange=CalibrationExchange(
                 plan=lambda exposure_s: plan,
                 cards=lambda plan, facts: (),
                 refuse_while_running=lambda: None,
                 directory=lambda: None,
+                compressor=Compressor(),
                 on_figures=lambda: None,
             ),
         )
