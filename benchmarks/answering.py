@@ -11,6 +11,7 @@ exposures of 0.5 s: indi_simulator_ccd refuses to take frames faster than it sen
 from __future__ import annotations
 
 import statistics
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,11 @@ def run(rounds: int) -> list[Figure]:
     ]
 
 
+_SWITCH_S = 0.0001
+"""The thread that reads frames would keep the interpreter for 5 ms (Python's default) from the one
+that waits for answers, whenever that wakes."""
+
+
 def figure(
     contestant: Contestant,
     what: str,
@@ -77,6 +83,7 @@ def figure(
 
         reader = threading.Thread(target=take)
         start_fast(asking, FRAMES, exposure_s)
+        sys.setswitchinterval(_SWITCH_S)
         reader.start()
         times = _ask(
             on_stage.tcp_client() if tcp else asking, ASKED if contestant is OURS else ASKED[:1]
