@@ -35,6 +35,9 @@ ASKED: _Requests = (
     ("Switch", "CONFIG_PROCESS", ({"CONFIG_SAVE": "On"},) * 2),
 )
 """Kind, property, and what it is set to in turn."""
+_SWITCH_S = 0.0001
+"""The thread that reads frames would keep the interpreter for 5 ms (Python's default) from the one
+that waits for answers, whenever that wakes."""
 
 
 def run(rounds: int) -> list[Figure]:
@@ -46,11 +49,6 @@ def run(rounds: int) -> list[Figure]:
         figure(OURS, SMALL_MODE, mode=SMALL_MODE),
         figure(OURS, "12.3 MP compressed and saved", saved=True),
     ]
-
-
-_SWITCH_S = 0.0001
-"""The thread that reads frames would keep the interpreter for 5 ms (Python's default) from the one
-that waits for answers, whenever that wakes."""
 
 
 def figure(
@@ -83,6 +81,7 @@ def figure(
 
         reader = threading.Thread(target=take)
         start_fast(asking, FRAMES, exposure_s)
+        usual_s = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_S)
         reader.start()
         times = _ask(
@@ -90,6 +89,7 @@ def figure(
         )
         ended.set()
         reader.join()
+        sys.setswitchinterval(usual_s)
         asking.new("Switch", "CCD_ABORT_EXPOSURE", ABORT="On")
         asking.set_of("CCD_ABORT_EXPOSURE")
         files = len(list(on_stage.home.glob("*.fits")))
