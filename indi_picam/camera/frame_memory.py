@@ -8,6 +8,7 @@ touches nothing else. Owned by the worker's :class:`.taking.FrameTaker`; knows n
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 from collections import deque
@@ -28,6 +29,9 @@ MOST_BYTES = 64_000_000
 """Of those kept, and again of those prepared; one may be, however large it is."""
 _MADV_POPULATE_WRITE = 23
 """madvise(2), Linux 5.14; one fault for each of 6,000 pages takes three times as long."""
+# mmap.madvise keeps Python's lock all the while from the thread that takes frames.
+_madvise = ctypes.CDLL(None).madvise
+_madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 class FrameMemory:
@@ -48,10 +52,8 @@ class FrameMemory:
                 retry=False,
             ) from error
         self.bytes: NDArray[np.uint8] = np.frombuffer(mapping, np.uint8)
-        try:
-            # Their first touch can last ten times as long as to write pixels, on a virtual machine.
-            mapping.madvise(_MADV_POPULATE_WRITE)
-        except OSError:  # of an older kernel
+        # Their first touch can last ten times as long as to write pixels, on a virtual machine.
+        if _madvise(self.bytes.ctypes.data, size, _MADV_POPULATE_WRITE):  # an older kernel
             self.bytes[:: mmap.PAGESIZE] = 0
 
     def give_out(self) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import mmap
 import os
 import resource
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,6 +25,7 @@ from indi_picam.camera.pixels import raw_layout, store_pixels
 from indi_picam.holding import hold, is_held
 
 SIZE = 3 * FITS_BLOCK
+LARGE = 8000 * FITS_BLOCK
 Holder = Callable[[int], Callable[[], None]]
 """Takes over a descriptor that was given out, and returns how to let it go."""
 
@@ -130,6 +134,32 @@ def test_a_new_memory_is_there_and_zero(advice: int, monkeypatch: pytest.MonkeyP
     assert os.lseek(memory.descriptor, 0, os.SEEK_HOLE) == SIZE  # it has been touched
     assert not any(os.pread(memory.descriptor, SIZE, 0))
     memory.close()
+
+
+def test_others_run_while_a_memory_is_made() -> None:
+    """Frames are taken meanwhile, by a thread of the same process."""
+    ended, ran_at = threading.Event(), [time.monotonic()]
+
+    def run() -> None:
+        while not ended.wait(0.0001):
+            ran_at.append(time.monotonic())
+
+    other = threading.Thread(target=run)
+    other.start()
+    shares = []
+    try:
+        for _ in range(10):
+            del ran_at[:-1]
+            began = time.monotonic()
+            memory = FrameMemory(LARGE)
+            took = time.monotonic() - began
+            memory.close()
+            gaps = [after - before for before, after in itertools.pairwise([*ran_at, began + took])]
+            shares.append(max(gaps) / took)
+    finally:
+        ended.set()
+        other.join()
+    assert min(shares) < 0.35
 
 
 def test_nothing_of_the_last_frame_is_left_behind_fewer_pixels(memories: FrameMemories) -> None:
