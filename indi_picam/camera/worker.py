@@ -9,6 +9,7 @@ written. Started by :mod:`.remote`.
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import os
 import select
@@ -116,6 +117,8 @@ class Worker:
         self._poll.register(camera.ready, select.POLLIN)
         self.send(Opened(camera.facts))
         self._beat(SILENCE_S)
+        # picamera2 stays: to look for garbage in it takes 20 ms, in the middle of anything.
+        gc.freeze()
 
     def _fail(self, fault: CameraFault) -> None:
         """Tells the driver; ends when only a fresh worker helps: even a stop may hang then."""
