@@ -152,7 +152,11 @@ class Saving:
     def _changed(self, changed: Property) -> None:
         """A client changed a setting: some are saved at once."""
         if changed.name in AT_ONCE and not self._loading:
-            _DISK.submit(self._save_one, changed.name, self._saved(), whole=self._is_whole)
+            # The answer leaves first: a thread that computes would keep it from that.
+            asyncio.get_running_loop().call_soon(self._save_at_once, changed.name)
+
+    def _save_at_once(self, name: str) -> None:
+        _DISK.submit(self._save_one, name, self._saved(), whole=self._is_whole)
 
     def _save_one(self, name: str, vectors: list[AnyVector], *, whole: bool) -> None:
         """In a thread."""

@@ -26,8 +26,11 @@ MAX_FILE_BYTES = 4 << 20
 _ROOT = re.compile(
     rb"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*)*<INDIDriver\s*>(.*)</INDIDriver\s*>\s*", re.DOTALL
 )
-_DEVICE = re.compile(rb"\bdevice\s*=\s*[\"']([^\"']*)[\"']")
 _EMPTY_ROOT = re.compile(rb"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*)*<INDIDriver\s*/>\s*", re.DOTALL)
+
+_written: tuple[bytes, list[New]] = (b"", [])
+"""Content and settings of the file that was written last: to read it anew takes some ms, during
+which the loop cannot answer, even though another thread reads."""
 
 
 class ConfigFault(Exception):
@@ -56,9 +59,7 @@ def save(path: Path, device: str, vectors: Iterable[AnyVector]) -> None:
     others: list[New] = []
     # Else nothing is there, or nothing worth keeping: what is written now is whole.
     with contextlib.suppress(ConfigFault):
-        content = _content(path)
-        if not _tells_of_this_alone(content, device):
-            others = [setting for setting in _settings(path, content) if setting.device != device]
+        others = [setting for setting in _read_or_known(path) if setting.device != device]
     _write(path, [*others, *(_setting(device, vector) for vector in vectors)])
 
 
@@ -77,7 +78,7 @@ def save_one(path: Path, device: str, name: str, vectors: Iterable[AnyVector]) -
     INDI::CCD does so (defaultdevice.cpp, saveConfig). What is saved beside them stays.
     """
     try:
-        saved = _read(path)
+        saved = _read_or_known(path)
     except ConfigFault:
         saved = []  # nothing there, or nothing worth keeping
     fresh = {vector.name: _setting(device, vector) for vector in vectors}
@@ -113,13 +114,9 @@ def _read(path: Path) -> list[New]:
     return _settings(path, _content(path))
 
 
-def _tells_of_this_alone(content: bytes, device: str) -> bool:
-    """Whether a file holds settings of this device and of no other, at a glance.
-
-    To read it all takes some ms, and a client waits for the answer.
-    """
-    named = set(_DEVICE.findall(content))
-    return named == {device.encode()} and _ROOT.fullmatch(content) is not None
+def _read_or_known(path: Path) -> list[New]:
+    content, (known, settings) = _content(path), _written
+    return list(settings) if content == known else _settings(path, content)
 
 
 def _content(path: Path) -> bytes:
@@ -147,13 +144,15 @@ def _settings(path: Path, content: bytes) -> list[New]:
     return settings
 
 
-def _write(path: Path, settings: Iterable[New]) -> None:
+def _write(path: Path, settings: list[New]) -> None:
+    global _written
     _refuse_if_of_root(path)
     content = b"<INDIDriver>\n" + b"".join(map(encode, settings)) + b"</INDIDriver>\n"
     try:
         files.replace(path, content, flush=False)
     except OSError as fault:
         raise ConfigFault(f"{path} cannot be written: {fault.strerror}.") from None
+    _written = content, settings
 
 
 def _refuse_if_of_root(path: Path) -> None:

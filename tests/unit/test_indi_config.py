@@ -132,6 +132,19 @@ def test_one_property_that_was_not_saved_has_all_saved(tmp_path: Path) -> None:
     assert config.load(path, "Cam") == [zero, NEWS[1], NEWS[0], NEWS[2]]
 
 
+def test_what_another_driver_saved_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / "shared.xml"
+    config.save(path, "Cam", [MODE, GAIN])
+    path.write_text(OF_LIBINDI)
+    config.save_one(path, "Cam", "CCD_GAIN", [GAIN])
+    assert [setting.name for setting in config.load(path, "Other")] == ["ACTIVE_DEVICES"]
+    assert config.load(path, "Cam")[0] == NEWS[1]
+    path.write_text(OF_LIBINDI)
+    config.save(path, "Cam", [MODE])
+    assert [setting.name for setting in config.load(path, "Other")] == ["ACTIVE_DEVICES"]
+    assert config.load(path, "Cam") == [NEWS[0]]
+
+
 def test_an_unchanged_property_costs_no_write(tmp_path: Path) -> None:
     path = tmp_path / "Cam_config.xml"
     config.save(path, "Cam", [GAIN])
