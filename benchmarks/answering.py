@@ -16,7 +16,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 
 from benchmarks.contestants import OURS, SMALL_MODE, everyone
@@ -29,7 +29,7 @@ REQUESTS, EXPOSURE_S = 600, 0.05
 FRAMES = 2000
 """More than there is time for: the last request ends them."""
 _FORKING = multiprocessing.get_context("fork")
-"""The client that reads is connected already."""
+"""The client that a process takes over is connected already."""
 _Requests = Sequence[tuple[str, str, Sequence[Mapping[str, object]]]]
 ASKED: _Requests = (
     ("Number", "CCD_GAIN", ({"GAIN": 1}, {"GAIN": 2})),
@@ -72,15 +72,16 @@ def figure(
             asking.new("Switch", "UPLOAD_MODE", UPLOAD_BOTH="On")
             asking.set_of("UPLOAD_MODE", "Ok")
         watching.pictures(True)
-        ended, sent = _FORKING.Event(), _FORKING.SimpleQueue()
-        reader = _FORKING.Process(target=_read_pictures, args=(watching, ended, sent), daemon=True)
+        ended, (heard, told) = _FORKING.Event(), _FORKING.Pipe(duplex=False)
+        reader = _FORKING.Process(target=_read_pictures, args=(watching, ended, told), daemon=True)
         reader.start()
+        told.close()  # the reader alone has it: its end is heard
         start_fast(asking, FRAMES, exposure_s)
         times = _ask(
             on_stage.tcp_client() if tcp else asking, ASKED if contestant is OURS else ASKED[:1]
         )
         ended.set()
-        formats: list[str] = sent.get()
+        formats: list[str] = heard.recv()
         reader.join()
         asking.new("Switch", "CCD_ABORT_EXPOSURE", ABORT="On")
         asking.set_of("CCD_ABORT_EXPOSURE")
@@ -97,12 +98,12 @@ def figure(
     return Figure(what, contestant.name, "ms", (high,), limit, note=note)
 
 
-def _read_pictures(client: Client, ended: Event, sent: SimpleQueue[list[str]]) -> None:
+def _read_pictures(client: Client, ended: Event, told: Connection) -> None:
     """Reads pictures until told to end, and tells the format of each."""
     formats = []
     while not ended.is_set():
         formats.append(client.picture().attributes["format"])
-    sent.put(formats)
+    told.send(formats)
 
 
 def _ask(client: Client, asked: _Requests) -> dict[str, list[float]]:

@@ -176,10 +176,10 @@ class Client:
         for level, kind, content in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self._descriptors += array.array("i", content[: len(content) // 4 * 4])
-        if self._picture is not None and not self.keeps_pictures:
-            if b"<" not in self._buffer and b"<" not in data:  # the middle of a picture
-                self._length += len(data)
-                return
+        within = self._picture is not None and b"<" not in self._buffer and b"<" not in data
+        if within and not self.keeps_pictures:
+            self._length += len(data)
+            return
         self._buffer += data
         while self._split(at):
             pass

@@ -152,11 +152,9 @@ class Saving:
     def _changed(self, changed: Property) -> None:
         """A client changed a setting: some are saved at once."""
         if changed.name in AT_ONCE and not self._loading:
-            # The answer leaves first: a thread that computes would keep it from that.
-            asyncio.get_running_loop().call_soon(self._save_at_once, changed.name)
-
-    def _save_at_once(self, name: str) -> None:
-        _DISK.submit(self._save_one, name, self._saved(), whole=self._is_whole)
+            save = partial(self._save_one, changed.name, self._saved(), whole=self._is_whole)
+            # When the answer is written, which would wait for a thread that computes.
+            asyncio.get_running_loop().call_soon(_DISK.submit, save)
 
     def _save_one(self, name: str, vectors: list[AnyVector], *, whole: bool) -> None:
         """In a thread."""
@@ -239,6 +237,7 @@ class Saving:
 
     async def _on_disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         call = partial(work, *args, **kwargs)
+        await asyncio.sleep(0)  # what was changed before is saved before
         return await asyncio.get_running_loop().run_in_executor(_DISK, call)
 
 

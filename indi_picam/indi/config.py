@@ -2,8 +2,9 @@
 
 The file is ``$INDICONFIG``, else ``~/.indi/<device>_config.xml``; beside it, written once, are
 the ``.default`` ones. Loading gives the requests that the device then handles as if a client had
-sent them. Plain functions that read and write files: call them off the loop's thread. Every fault
-is a ConfigFault with a sentence; a file is never half written.
+sent them. Plain functions that read and write files: call them off the loop's thread, those that
+write from one thread alone. Every fault is a ConfigFault with a sentence; a file is never half
+written.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _ROOT = re.compile(
 )
 _EMPTY_ROOT = re.compile(rb"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*)*<INDIDriver\s*/>\s*", re.DOTALL)
 
-_written: tuple[bytes, list[New]] = (b"", [])
-"""Content and settings of the file that was written last: to read it anew takes some ms, during
-which the loop cannot answer, even though another thread reads."""
+_known: dict[Path, tuple[bytes, list[New]]] = {}
+"""Content and settings of files as they were last read to be changed, or written: to read one
+takes some ms, during which the loop cannot answer, even though it is another thread that reads."""
 
 
 class ConfigFault(Exception):
@@ -59,7 +60,7 @@ def save(path: Path, device: str, vectors: Iterable[AnyVector]) -> None:
     others: list[New] = []
     # Else nothing is there, or nothing worth keeping: what is written now is whole.
     with contextlib.suppress(ConfigFault):
-        others = [setting for setting in _read_or_known(path) if setting.device != device]
+        others = [setting for setting in _read_to_change(path) if setting.device != device]
     _write(path, [*others, *(_setting(device, vector) for vector in vectors)])
 
 
@@ -78,7 +79,7 @@ def save_one(path: Path, device: str, name: str, vectors: Iterable[AnyVector]) -
     INDI::CCD does so (defaultdevice.cpp, saveConfig). What is saved beside them stays.
     """
     try:
-        saved = _read_or_known(path)
+        saved = _read_to_change(path)
     except ConfigFault:
         saved = []  # nothing there, or nothing worth keeping
     fresh = {vector.name: _setting(device, vector) for vector in vectors}
@@ -114,9 +115,11 @@ def _read(path: Path) -> list[New]:
     return _settings(path, _content(path))
 
 
-def _read_or_known(path: Path) -> list[New]:
-    content, (known, settings) = _content(path), _written
-    return list(settings) if content == known else _settings(path, content)
+def _read_to_change(path: Path) -> list[New]:
+    content = _content(path)
+    if path not in _known or _known[path][0] != content:
+        _known[path] = content, _settings(path, content)
+    return list(_known[path][1])
 
 
 def _content(path: Path) -> bytes:
@@ -145,14 +148,13 @@ def _settings(path: Path, content: bytes) -> list[New]:
 
 
 def _write(path: Path, settings: list[New]) -> None:
-    global _written
     _refuse_if_of_root(path)
     content = b"<INDIDriver>\n" + b"".join(map(encode, settings)) + b"</INDIDriver>\n"
     try:
         files.replace(path, content, flush=False)
     except OSError as fault:
         raise ConfigFault(f"{path} cannot be written: {fault.strerror}.") from None
-    _written = content, settings
+    _known[path] = content, settings
 
 
 def _refuse_if_of_root(path: Path) -> None:

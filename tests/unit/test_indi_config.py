@@ -134,15 +134,34 @@ def test_one_property_that_was_not_saved_has_all_saved(tmp_path: Path) -> None:
 
 def test_what_another_driver_saved_meanwhile_stays(tmp_path: Path) -> None:
     path = tmp_path / "shared.xml"
+
+    def others() -> list[str]:
+        return [setting.name for setting in config.load(path, "Other")]
+
     config.save(path, "Cam", [MODE, GAIN])
     path.write_text(OF_LIBINDI)
     config.save_one(path, "Cam", "CCD_GAIN", [GAIN])
-    assert [setting.name for setting in config.load(path, "Other")] == ["ACTIVE_DEVICES"]
-    assert config.load(path, "Cam")[0] == NEWS[1]
+    assert (others(), config.load(path, "Cam")[0]) == (["ACTIVE_DEVICES"], NEWS[1])
+    path.unlink()
+    config.save(path, "Cam", [GAIN])
     path.write_text(OF_LIBINDI)
     config.save(path, "Cam", [MODE])
-    assert [setting.name for setting in config.load(path, "Other")] == ["ACTIVE_DEVICES"]
-    assert config.load(path, "Cam") == [NEWS[0]]
+    assert (others(), config.load(path, "Cam")) == (["ACTIVE_DEVICES"], [NEWS[0]])
+
+
+def test_what_was_written_is_not_read_anew_to_be_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That takes some ms, for which an answer may have to wait."""
+    paths = [tmp_path / "One_config.xml", tmp_path / "Two_config.xml"]
+    for path in paths:
+        config.save(path, "Cam", [MODE, GAIN])
+    with monkeypatch.context() as patch:
+        patch.setattr(config, "Decoder", None)
+        for path in paths:
+            config.save_one(path, "Cam", "CCD_GAIN", [MODE, GAIN.with_values({"GAIN": 2.5})])
+            config.save(path, "Cam", [GAIN, PATH])
+    assert [config.load(path, "Cam") for path in paths] == [NEWS[1:], NEWS[1:]]
 
 
 def test_an_unchanged_property_costs_no_write(tmp_path: Path) -> None:

@@ -139,3 +139,57 @@ def test_a_save_is_answered_before_a_busy_disk_has_it(
     assert answer.state is State.OK
     assert config.load(path, "Cam")
     assert flushed.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("then", "kept"), [("CONFIG_LOAD", "New"), ("CONFIG_PURGE", None), ("CONFIG_SAVE", "New")]
+)
+def test_what_follows_a_change_at_once_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str, kept: str | None
+) -> None:
+    path = tmp_path / "Cam_config.xml"
+    monkeypatch.setenv("INDICONFIG", str(path))
+    config.save(path, "Cam", [ACTIVE])
+
+    async def change() -> Device:
+        device = Device("Cam", lambda message: None)
+        saving = Saving(device)
+        device.define(device.add(ACTIVE))
+        await device.receive(New("Cam", ACTIVE.name, Kind.TEXT, {"ACTIVE_TELESCOPE": "New"}))
+        await device.receive(New("Cam", "CONFIG_PROCESS", Kind.SWITCH, {then: "On"}))
+        assert device._serving is not None
+        await device._serving
+        await saving._on_disk(lambda: None)
+        return device
+
+    assert asyncio.run(change())[ACTIVE.name]["ACTIVE_TELESCOPE"] == "New"
+    assert path.exists() == (kept is not None)
+    if kept is not None:
+        (saved,) = config.load(path, "Cam")
+        assert saved.values == {"ACTIVE_TELESCOPE": kept}
+
+
+def test_an_answer_leaves_before_what_it_changed_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link writes in the next turn of the loop; a thread that computes would delay it."""
+    monkeypatch.setenv("INDICONFIG", str(tmp_path / "Cam_config.xml"))
+    order: list[str] = []
+    monkeypatch.setattr(config, "save_one", lambda *_: order.append("saved"))
+
+    async def change() -> None:
+        def write_later(message: Outgoing) -> None:
+            asyncio.get_running_loop().call_soon(order.append, "written")
+
+        device = Device("Cam", write_later)
+        saving = Saving(device)
+        device.define(device.add(ACTIVE))
+        await asyncio.sleep(0)
+        order.clear()
+        await device.receive(New("Cam", ACTIVE.name, Kind.TEXT, {"ACTIVE_TELESCOPE": "New"}))
+        assert device._serving is not None
+        await device._serving
+        await saving._on_disk(lambda: None)
+
+    asyncio.run(change())
+    assert order == ["written", "saved"]
