@@ -38,8 +38,8 @@ class Message:
     length: int = 0
     """Bytes of a picture on the wire."""
     descriptors: tuple[int, ...] = ()
-    content: bytes = b""
-    """Of a picture that was to be kept: its XML."""
+    content: tuple[bytes, ...] = ()
+    """Of a picture that was to be kept: its XML, in the pieces that it came in."""
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class Message:
 
     def file(self) -> bytes:
         """The file in a picture that was to be kept."""
-        blob = ElementTree.fromstring(self.content)[0]
+        blob = ElementTree.fromstring(b"".join(self.content))[0]
         if self.descriptors:
             return os.pread(self.descriptors[0], int(blob.get("size", "0")), 0)
         return base64.b64decode(blob.text or "")
@@ -84,7 +84,7 @@ class Client:
     bytes_per_s: float = 0.0
     """How fast it reads; 0 for as fast as it can."""
     _reads_again_at: float = 0.0
-    _content: bytearray = field(default_factory=bytearray)
+    _content: list[bytes] = field(default_factory=list)
     _buffer: bytearray = field(default_factory=bytearray)
     _picture: bytes | None = None
     _length: int = 0
@@ -176,9 +176,10 @@ class Client:
         for level, kind, content in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self._descriptors += array.array("i", content[: len(content) // 4 * 4])
-        within = self._picture is not None and b"<" not in self._buffer and b"<" not in data
-        if within and not self.keeps_pictures:
-            self._length += len(data)
+        if self._picture is not None and b"<" not in self._buffer and b"<" not in data:
+            self._add_to_picture(bytes(self._buffer))
+            self._buffer.clear()
+            self._add_to_picture(data)
             return
         self._buffer += data
         while self._split(at):
@@ -213,22 +214,25 @@ class Client:
         self._inbox.append(Message(element.tag, element.attrib, values, at))
         return True
 
+    def _add_to_picture(self, part: bytes) -> None:
+        self._length += len(part)
+        if self.keeps_pictures:
+            self._content.append(part)
+
     def _end_picture(self, at: float) -> bool:
         if self._picture is None:
             return False
         found = self._buffer.find(_END)
         gone = found + len(_END) if found >= 0 else max(0, len(self._buffer) - len(_END))
-        if self.keeps_pictures:
-            self._content += self._buffer[:gone]
+        self._add_to_picture(bytes(self._buffer[:gone]))
         del self._buffer[:gone]
-        self._length += gone
         if found < 0:
             return False
         tags = b">".join(self._picture.split(b">")[:2])  # of the vector, which counts, and the BLOB
         pairs = re.findall(rb"(\w+)=[\"']([^\"']*)[\"']", tags)
         attributes = {key.decode(): value.decode() for key, value in reversed(pairs)}
         descriptors, self._descriptors = tuple(self._descriptors), []
-        content, self._content = bytes(self._content), bytearray()
+        content, self._content = tuple(self._content), []
         picture = (at, self._length, descriptors, content)
         self._inbox.append(Message("setBLOBVector", attributes, {}, *picture))
         self._picture = None
