@@ -15,7 +15,6 @@ import math
 import os
 import random
 import select
-import signal
 import socket
 import sys
 from dataclasses import asdict
@@ -299,8 +298,6 @@ def _sleep(seconds: float) -> None:
 def main(arguments: list[str]) -> None:
     """Run until the process that uses the camera closes its end."""
     descriptor, camera_id, parent = arguments
-    # Ctrl-C is for the process that uses the camera; this one ends when that has ended.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=int(descriptor)) as link:
         try:
             SensorProcess(link, camera_id, int(parent)).run()

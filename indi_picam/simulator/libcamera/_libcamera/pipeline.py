@@ -43,6 +43,8 @@ class Pipeline:
                 # One thread: its CPU is to be told apart, and no array operation of it would use
                 # more.
                 env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+                # Linux shares processors between sessions first: no other of ours makes it late.
+                start_new_session=True,
             )
 
     def fileno(self) -> int:
