@@ -1,8 +1,8 @@
 """What the driver grows by with frames, and what it uses when nothing happens.
 
 Growth over many frames is measured in a small mode, to have them in seconds: what could leak
-(messages, tasks, descriptors) does not depend on the size. A thousand go before: in the first ones
-Python touches memory that it has already (half a MB), and then no more.
+(messages, tasks, descriptors) does not depend on the size. As many go before, over which Python's
+heap settles: it grows by half a MB, and then no more.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Pipeline:
                 # One thread: its CPU is to be told apart, and no array operation of it would use
                 # more.
                 env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
-                # Linux shares processors between sessions first: no other of ours makes it late.
+                # Linux shares processors between sessions first: so the others make it less late.
                 start_new_session=True,
             )
 
