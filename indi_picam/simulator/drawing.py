@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from .layouts import Layout, draw_processed, draw_raw, fill_padding
 from .picture import Exposure, Picture
 from .stream import Asked, Frame
 
+_MADV_POPULATE_WRITE = 23
+"""madvise(2): the memory of a real buffer is all there before the first frame."""
+
 
 class Buffer:
     """A buffer of the other process, mapped here; takes over the descriptor."""
@@ -27,6 +31,8 @@ class Buffer:
         self.layout = layout
         self._map = mmap.mmap(descriptor, length)
         os.close(descriptor)
+        with suppress(OSError):  # before Linux 5.14 the first picture is drawn later instead
+            self._map.madvise(_MADV_POPULATE_WRITE)
         self.bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)
         self.used_before = False
 
