@@ -13,6 +13,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 HEAPS = ("/dev/dma_heap/vidbuf_cached", "/dev/dma_heap/linux,cma")
@@ -23,8 +24,11 @@ _ALLOCATION = struct.Struct("=QIIQ")
 """struct dma_heap_allocation_data: length, descriptor, descriptor flags, heap flags."""
 
 
-def install(largest: Callable[[], float]) -> None:
-    """Wrap os.open and fcntl.ioctl; ``largest`` says for how large a buffer there is memory now."""
+def install(room: Callable[[], tuple[float, float]]) -> None:
+    """Wrap os.open and fcntl.ioctl; ``room`` says for what there is memory now.
+
+    In bytes: for how large a buffer, and for all buffers together.
+    """
     real_open, real_ioctl = os.open, fcntl.ioctl
     heaps: set[tuple[int, int]] = set()
     buffers: set[tuple[int, int]] = set()
@@ -42,7 +46,8 @@ def install(largest: Callable[[], float]) -> None:
         # videodev2 computes the number of ALLOC as a negative one.
         number = request & 0xFFFFFFFF
         if number == _HEAP_ALLOC and isinstance(fd, int) and _identity(fd) in heaps:
-            buffers.add(_allocate(arg, largest()))
+            largest, heap = room()
+            buffers.add(_allocate(arg, min(largest, heap - _bytes_open(buffers))))
             return 0
         asks_a_buffer = number in (_BUF_SET_NAME, _BUF_SYNC) and isinstance(fd, int)
         if asks_a_buffer and _identity(fd) in buffers:
@@ -58,6 +63,16 @@ def install(largest: Callable[[], float]) -> None:
 def _identity(fd: int) -> tuple[int, int]:
     status = os.fstat(fd)
     return status.st_dev, status.st_ino
+
+
+def _bytes_open(buffers: set[tuple[int, int]]) -> int:
+    """What the buffers take that this process has not closed."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            status = os.fstat(int(name))
+            found[status.st_dev, status.st_ino] = status.st_size
+    return sum(size for identity, size in found.items() if identity in buffers)
 
 
 def _allocate(data: Any, largest: float) -> tuple[int, int]:

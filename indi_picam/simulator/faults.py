@@ -5,6 +5,7 @@ count for more:
 
     no_memory = yes        the dma-heap is empty (OSError 12 from configure), for all cameras
     largest_buffer = BYTES ... or has no memory for a larger one
+    heap = BYTES           ... or has so much for all buffers together
     busy = yes             somebody else has the camera
     unplugged = yes        the camera is in no list; a start fails, a running sensor falls silent
     stalled = yes          the sensor falls silent until it is started again without this
@@ -64,6 +65,11 @@ class Faults:
         if self.on("no_memory"):
             return 0
         return float(self._current().get("largest_buffer", "inf"))
+
+    @property
+    def heap(self) -> float:
+        """Bytes that there are for all buffers of this process together."""
+        return float(self._current().get("heap", "inf"))
 
     def strike(self, call: str) -> None:
         """Hang or die here when the file says so; called at the begin of each of CALLS."""

@@ -48,4 +48,4 @@ __all__ = [
 ]
 
 _faults = _Faults(_settings.load().fault_file, "")
-_dma_heap.install(lambda: _faults.largest_buffer)
+_dma_heap.install(lambda: (_faults.largest_buffer, _faults.heap))
