@@ -23,10 +23,8 @@ from indi_picam.holding import hold, is_held
 
 KEPT = 2
 """Local clients of libindi keep a picture until the next has come: two take turns."""
-PREPARED = 2
-"""Made ahead in a run: to make one may take longer than a short exposure."""
 MOST_BYTES = 64_000_000
-"""Of those kept, and again of those prepared; one may be, however large it is."""
+"""Of those kept; one is, however large it is."""
 _MADV_POPULATE_WRITE = 23
 """madvise(2), Linux 5.14; one fault for each of 6,000 pages takes three times as long."""
 # mmap.madvise keeps Python's lock all the while from the thread that takes frames.
@@ -72,23 +70,22 @@ class FrameMemories:
     def __init__(self) -> None:
         self._maker = ThreadPoolExecutor(1, "frame memory")
         self._size = 0
-        self._prepared: deque[Future[FrameMemory]] = deque()
+        self._prepared: Future[FrameMemory] | None = None
+        """Made ahead. It may take longer than a short exposure: a camera buffer bridges that."""
         self._kept: deque[FrameMemory] = deque()
         """What was given out last."""
 
     def prepare(self, size: int, frames: int) -> None:
-        """Has new memory ready for the next frames, as far as none that is kept will do."""
+        """Has new memory made for the next of so many frames, unless one that is kept will do."""
         self._only_of(size)
         held = [memory for memory in self._kept if is_held(memory.descriptor)]
-        free = len(self._kept) - len(held)
-        wanted = max(0, min(frames, _few(PREPARED, size)) - free)
-        if len(self._prepared) < wanted:
+        if not frames or len(held) < len(self._kept):
+            self._drop_prepared()
+        elif self._prepared is None:
             for memory in held[:-1]:  # whoever still has these will not let them go soon
                 self._kept.remove(memory)
                 memory.close()
-        while len(self._prepared) < wanted:
-            self._prepared.append(self._maker.submit(FrameMemory, size))
-        self._drop_prepared(wanted)
+            self._prepared = self._maker.submit(FrameMemory, size)
 
     def reserve(self, size: int) -> FrameMemory:
         """A memory that nobody else has, its last block zero; raises CameraFault for none."""
@@ -99,9 +96,10 @@ class FrameMemories:
                 # The pixels of the next frame may end elsewhere in the last block.
                 memory.bytes[-FITS_BLOCK:] = 0
                 return memory
-        if self._prepared:
+        made, self._prepared = self._prepared, None
+        if made is not None:
             with suppress(CameraFault):  # there may be enough by now
-                return self._prepared.popleft().result()
+                return made.result()
         return FrameMemory(size)
 
     def _only_of(self, size: int) -> None:
@@ -112,22 +110,17 @@ class FrameMemories:
     def keep(self, memory: FrameMemory) -> None:
         """Takes back the memory reserved last, whether it was given out, and is held, or not."""
         self._kept.append(memory)
-        while len(self._kept) > _few(KEPT, memory.size):
+        while len(self._kept) > max(1, min(KEPT, MOST_BYTES // memory.size)):
             self._kept.popleft().close()
 
     def drop(self) -> None:
         """Frees what is kept and prepared."""
-        self._drop_prepared(0)
+        self._drop_prepared()
         while self._kept:
             self._kept.popleft().close()
 
-    def _drop_prepared(self, most: int) -> None:
-        while len(self._prepared) > most:
-            memory = self._prepared.popleft()
-            if not memory.cancel():
-                with suppress(CameraFault):
-                    memory.result().close()
-
-
-def _few(most: int, size: int) -> int:
-    return max(1, min(most, MOST_BYTES // size))
+    def _drop_prepared(self) -> None:
+        made, self._prepared = self._prepared, None
+        if made is not None and not made.cancel():
+            with suppress(CameraFault):
+                made.result().close()

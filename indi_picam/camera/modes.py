@@ -147,6 +147,8 @@ class ModeFacts:
     gain_max: float
     frame_duration_min_us: int
     frame_duration_max_us: int
+    buffers: int
+    """Frames that the camera has room for until one is given back."""
     orientation: Orientation = UPRIGHT
 
     def step_us(self, exposure_us: int) -> float:

@@ -47,8 +47,11 @@ if TYPE_CHECKING:
     from picamera2 import CompletedRequest
     from picamera2.job import Job
 
-BUFFERS = 2
-"""Enough to keep every frame of a free-running sensor; one misses a fifth, more only add delay."""
+BUFFERS = 3
+"""Two keep every frame of a free-running sensor, one misses a fifth; the third lets all be late by
+a frame. More only add delay."""
+BUFFER_BYTES = 100_000_000
+"""Beyond which two must do: frames that are so large take long."""
 
 
 Stream = Literal["raw", "main"]
@@ -174,18 +177,17 @@ class PiCamera:
                 f"The camera has no sensor mode {mode.name}; it has {names}.", retry=False
             )
         self._configured = None
-        try:
-            self._set_up(mode, orientation, capture_format, BUFFERS)
-        except OSError as error:
-            if error.errno != errno.ENOMEM:
-                raise
-            self._set_up_with_less(mode, orientation, capture_format)
-        facts = self._granted(mode, orientation, capture_format)
+        buffers = self._set_up(mode, orientation, capture_format)
+        facts = self._granted(mode, orientation, capture_format, buffers)
         self._configured = (facts, capture_format)
         return facts
 
     def _granted(
-        self, mode: SensorMode, orientation: Orientation, capture_format: CaptureFormat
+        self,
+        mode: SensorMode,
+        orientation: Orientation,
+        capture_format: CaptureFormat,
+        buffers: int,
     ) -> ModeFacts:
         raw, main = (self._picam2.camera_configuration()[name] for name in ("raw", "main"))
         size = (mode.width, mode.height)
@@ -199,28 +201,32 @@ class PiCamera:
         self.layout = raw_layout(mode, raw["format"], raw["stride"])
         width, height = main["size"]
         self.image = ImageLayout(width, height, main["stride"], capture_format.planes)
-        return self._mode_facts(mode, orientation, raw["format"])
-
-    def _set_up_with_less(
-        self, mode: SensorMode, orientation: Orientation, capture_format: CaptureFormat
-    ) -> None:
-        """One buffer still takes single frames where contiguous memory is short."""
-        try:
-            self._set_up(mode, orientation, capture_format, 1)
-        except OSError as error:
-            raise CameraFault(
-                f"There is not enough contiguous (CMA) memory for {capture_format.value} pictures"
-                f" of the sensor mode {mode.name}: choose a smaller mode, or raise it in"
-                " /boot/firmware/config.txt (dtoverlay=vc4-kms-v3d,cma-512) and reboot.",
-                retry=False,
-            ) from error
+        return self._mode_facts(mode, orientation, raw["format"], buffers)
 
     def _set_up(
+        self, mode: SensorMode, orientation: Orientation, capture_format: CaptureFormat
+    ) -> int:
+        """Sets up with as many buffers as there is memory for: one still takes single frames."""
+        for buffers in range(_most_buffers(mode, capture_format), 0, -1):
+            try:
+                self._set_up_with(buffers, mode, orientation, capture_format)
+                return buffers
+            except OSError as error:
+                if error.errno != errno.ENOMEM:
+                    raise
+        raise CameraFault(
+            f"There is not enough contiguous (CMA) memory for {capture_format.value} pictures"
+            f" of the sensor mode {mode.name}: choose a smaller mode, or raise it in"
+            " /boot/firmware/config.txt (dtoverlay=vc4-kms-v3d,cma-512) and reboot.",
+            retry=False,
+        )
+
+    def _set_up_with(
         self,
+        buffers: int,
         mode: SensorMode,
         orientation: Orientation,
         capture_format: CaptureFormat,
-        buffers: int,
     ) -> None:
         from libcamera import Transform
 
@@ -242,7 +248,9 @@ class PiCamera:
                 f"The camera refused the sensor mode {mode.name}: {error}.", retry=True
             ) from error
 
-    def _mode_facts(self, mode: SensorMode, orientation: Orientation, raw_format: str) -> ModeFacts:
+    def _mode_facts(
+        self, mode: SensorMode, orientation: Orientation, raw_format: str, buffers: int
+    ) -> ModeFacts:
         controls = self._control_limits = self._picam2.camera_controls
         frame_min_us, frame_max_us = (
             int(value or 0) for value in controls["FrameDurationLimits"][:2]
@@ -268,6 +276,7 @@ class PiCamera:
             gain_max=float(gain_max or 1.0),
             frame_duration_min_us=frame_min_us,
             frame_duration_max_us=max(frame_max_us, high),
+            buffers=buffers,
             orientation=orientation,
         )
 
@@ -347,6 +356,13 @@ class PiCamera:
         """Frees the camera."""
         self.stop()
         self._picam2.close()
+
+
+def _most_buffers(mode: SensorMode, capture_format: CaptureFormat) -> int:
+    """How many buffers to ask for: each holds a raw frame, and the picture of the ISP if wanted."""
+    planes = 0 if capture_format is CaptureFormat.RAW else capture_format.planes
+    frame_bytes = (2 + planes) * mode.width * mode.height
+    return max(2, min(BUFFERS, BUFFER_BYTES // frame_bytes))
 
 
 def _smallest(mode: SensorMode) -> tuple[int, int]:

@@ -27,8 +27,9 @@ class Sensor:
     """Frames after a start that libcamera marks as bad, each as long as a good one."""
     start_us: int = 40_000
     """From asking for a start, or a stop and a start, to the first exposure."""
-    primer_frames: int = 5
-    """Shortest frames from a start until a changed exposure begins, with two buffers."""
+    change_frames: int = 3
+    """Frames until a changed exposure begins, after those of the buffers that were queued before
+    it was asked for."""
     start_limit_s: float = 3.0
     """Real time that a start may take at most, less an exposure that the kernel sleeps through."""
     starts_through_exposure: bool = False
@@ -63,7 +64,7 @@ class Sensor:
 
 
 _IMX290 = Sensor(bad_frames=1, gain_step_db=0.3, pixel_size_um=2.9)
-_IMX477 = Sensor(has_temperature=True, gain_codes=1024, pixel_size_um=1.55, primer_frames=6)
+_IMX477 = Sensor(has_temperature=True, gain_codes=1024, pixel_size_um=1.55, change_frames=4)
 
 SENSORS = {
     "ov5647": Sensor(bad_frames=2, gain_step=1 / 16, pixel_size_um=1.4, exposure_max_us=3_100_000),

@@ -193,6 +193,7 @@ class FrameTaker:
                 self._take_up(capture)
             finally:
                 capture.release()
+            self._prepare_ahead()  # not before: the camera waits for its buffer
 
     def _take_up(self, capture: Capture) -> None:
         take, got = self._take, capture.metadata
@@ -283,7 +284,12 @@ class FrameTaker:
         take.began_ns = next_ns
         self._expect(max(0.0, (next_ns - clock.monotonic_ns()) / 1000))
         self.tick()
-        self._memories.prepare(take.request.file_bytes, take.left)
+
+    def _prepare_ahead(self) -> None:
+        """Has memory made for the next frame of a run; the first one's was had at its begin."""
+        take = self._take
+        if take is not None and take.last is not None:
+            self._memories.prepare(take.request.file_bytes, take.left)
 
     def _end(self, take: _Take, facts: ModeFacts) -> None:
         self._take = None

@@ -6,7 +6,7 @@ start of the exposure that will be delivered (exposure and readout follow in all
 | way          | request -> start of the exposure                                            |
 |--------------|-----------------------------------------------------------------------------|
 | restart      | start + bad frames x frame length at this exposure                          |
-| primer       | start + primer frames x shortest frame length                               |
+| primer       | start + (buffers + change frames) x shortest frame length                   |
 | free-running | until the next frame begins that can still be asked for; only if it runs so |
 
 A sensor is left running after a frame where an equal request, coming at the worst moment, would
@@ -31,7 +31,8 @@ def start_costs_us(sensor: Sensor, facts: ModeFacts, exposure_us: int) -> dict[W
     """Request to start of exposure, for the ways that begin with a start of the sensor."""
     return {
         Way.RESTART: sensor.start_us + sensor.bad_frames * frame_length_us(facts, exposure_us),
-        Way.PRIMER: sensor.start_us + sensor.primer_frames * facts.frame_duration_min_us,
+        Way.PRIMER: sensor.start_us
+        + (facts.buffers + sensor.change_frames) * facts.frame_duration_min_us,
     }
 
 

@@ -19,7 +19,6 @@ import pytest
 
 from indi_picam.camera import remote as remote_module
 from indi_picam.camera import taking
-from indi_picam.camera.frame_memory import PREPARED
 from indi_picam.camera.modes import CameraFault, FrameRequest, Roi, SensorMode, Way
 from indi_picam.camera.remote import RemoteCamera, list_cameras
 from indi_picam.camera.starting import start_listing
@@ -145,7 +144,7 @@ def test_memory_is_made_ahead_in_a_run_and_given_back_by_a_camera_that_rests(ben
             granted = await camera.configure(SMALL)
             frames = camera.take(request_of(granted, 200_000, count=1000))
             first = await anext(frames)
-            await until(lambda: len(memories(camera)) == 1 + PREPARED, 10)
+            await until(lambda: len(memories(camera)) == 2, 10)
             os.close(first.memory)
             await frames.aclose()
             await camera.abort()
@@ -363,6 +362,26 @@ def test_too_little_contiguous_memory_is_told_with_the_remedy(bench: Bench) -> N
             bench.fault("")
             await camera.configure(facts.modes[-1])
             await take_one(camera, request_of(facts.modes[-1], 10_000))
+
+    run(body())
+
+
+RAW_BYTES = 4056 * 2 * 3040  # and a few for the padding, and the smallest picture of the ISP
+
+
+@pytest.mark.parametrize(("room_for", "buffers"), [(4, 3), (2.5, 2), (1.5, 1)])
+def test_as_many_buffers_are_used_as_there_is_memory_for(
+    bench: Bench, room_for: float, buffers: int
+) -> None:
+    bench.plug("imx477")
+
+    async def body() -> None:
+        bench.fault(f"heap = {room_for * RAW_BYTES:.0f}")
+        async with bench.camera() as camera:
+            await camera.open()
+            granted = await camera.configure(SensorMode(4056, 3040, 12))
+            assert granted.buffers == buffers
+            await take_one(camera, request_of(granted, 10_000))
 
     run(body())
 

@@ -44,6 +44,7 @@ GRANTED = ModeFacts(
     gain_max=22.26,
     frame_duration_min_us=100_000,
     frame_duration_max_us=694_434_742,
+    buffers=2,
 )
 FRAME = FrameFacts(
     exposure_us=99_972,

@@ -47,7 +47,7 @@ KNOWN = Calibration(
 def facts(exposure_min_us: int = 30, exposure_max_us: int = 10**8) -> ModeFacts:
     return ModeFacts(
         MODE, "SRGGB12", "RGGB", (2.9, 2.9), exposure_min_us, exposure_max_us, 14.8, 1, 30,
-        16_666, 10**9,
+        16_666, 10**9, 2,
     )  # fmt: skip
 
 

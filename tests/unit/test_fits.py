@@ -38,6 +38,7 @@ MODE = ModeFacts(
     gain_max=22.26,
     frame_duration_min_us=99_990,
     frame_duration_max_us=694_400_000,
+    buffers=2,
 )
 REQUEST = FrameRequest(MODE.mode, 100_000, 2.0, Roi(0, 0, 101, 7))
 

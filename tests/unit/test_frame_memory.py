@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from indi_picam.camera import frame_memory
-from indi_picam.camera.frame_memory import KEPT, PREPARED, FrameMemories, FrameMemory
+from indi_picam.camera.frame_memory import KEPT, FrameMemories, FrameMemory
 from indi_picam.camera.modes import FITS_BLOCK, CameraFault, Roi, SensorMode
 from indi_picam.camera.pixels import raw_layout, store_pixels
 from indi_picam.holding import hold, is_held
@@ -207,40 +207,42 @@ def test_memory_of_another_size_makes_room_before_it_is_missed(memories: FrameMe
     memories.keep(memory)
 
 
-def prepared(memories: FrameMemories) -> list[FrameMemory]:
-    return [each.result() for each in memories._prepared]
+def prepared(memories: FrameMemories) -> FrameMemory | None:
+    return None if memories._prepared is None else memories._prepared.result()
 
 
-def test_what_is_prepared_is_reserved(
-    memories: FrameMemories, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for frames, ready in ((0, 0), (1, 1), (5, PREPARED), (5, PREPARED)):
-        memories.prepare(SIZE, frames)
-        assert len(prepared(memories)) == ready
-    made = prepared(memories)
-    assert [memories.reserve(SIZE) for _ in made] == made
-    held = [memory.give_out() for memory in made]
-    for memory in made:
-        memories.keep(memory)
-    os.close(held.pop())
+def test_what_is_prepared_is_reserved(memories: FrameMemories) -> None:
     memories.prepare(SIZE, 5)
-    assert len(prepared(memories)) == PREPARED - 1, "what is kept and free needs no other"
-    assert memories.reserve(SIZE) is made[-1]
-    memories.keep(made[-1])
-    os.close(held.pop())
-    monkeypatch.setattr(frame_memory, "MOST_BYTES", SIZE)
+    made = prepared(memories)
+    assert made is not None
+    memories.prepare(SIZE, 4)
+    assert prepared(memories) is made
+    assert memories.reserve(SIZE) is made
+    assert prepared(memories) is None
+    memories.keep(made)
     memories.prepare(2 * SIZE, 5)
-    assert [memory.size for memory in prepared(memories)] == [2 * SIZE]
+    other = prepared(memories)
+    assert other is not None
+    assert other.size == 2 * SIZE
 
 
 def test_no_more_is_prepared_than_is_needed(memories: FrameMemories) -> None:
-    for frames, ready in ((5, PREPARED), (1, 1), (0, 0)):
-        memories.prepare(SIZE, frames)
-        assert len(prepared(memories)) == ready
+    memories.prepare(SIZE, 0)
+    assert prepared(memories) is None, "no frame follows"
+    memory = memories.reserve(SIZE)
+    given = memory.give_out()
+    memories.keep(memory)
     memories.prepare(SIZE, 5)
+    assert prepared(memories) is not None, "what is kept is held"
+    os.close(given)
+    memories.prepare(SIZE, 5)
+    assert prepared(memories) is None, "what is kept and free needs no other"
     memories.keep(memories.reserve(SIZE))
+    given = memory.give_out()
     memories.prepare(SIZE, 5)
-    assert len(prepared(memories)) == PREPARED - 1, "one that is kept is free"
+    memories.prepare(SIZE, 0)
+    assert prepared(memories) is None, "no frame follows any more"
+    os.close(given)
 
 
 def test_what_others_keep_while_more_is_needed_is_left_to_them(memories: FrameMemories) -> None:
@@ -262,12 +264,16 @@ def test_memory_that_cannot_be_had_is_told_and_tried_again(memories: FrameMemori
     try:
         with pytest.raises(CameraFault, match="not enough memory for a frame of 0 MB"):
             memories.reserve(SIZE)
-        memories.prepare(SIZE, PREPARED)
-        assert all(each.exception() for each in memories._prepared)
+        memories.prepare(SIZE, 1)
+        with pytest.raises(CameraFault):
+            prepared(memories)
+        memories.drop()
+        memories.prepare(SIZE, 1)
+        with pytest.raises(CameraFault):
+            prepared(memories)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     memories.keep(memories.reserve(SIZE))
-    memories.drop()  # the other that was not to be had
 
 
 def test_pacings_lock_holds_nothing(memories: FrameMemories) -> None:

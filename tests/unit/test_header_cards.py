@@ -164,6 +164,7 @@ IMX296 = ModeFacts(
     gain_max=251.1886,
     frame_duration_min_us=16_562,
     frame_duration_max_us=15_534_444,
+    buffers=2,
 )
 PIXEL_UM = Fraction("3.45")
 """Exactly: what is expected is worked out without the noise of binary fractions."""

@@ -32,6 +32,7 @@ MODE = ModeFacts(
     gain_max=63.9,
     frame_duration_min_us=64_000,
     frame_duration_max_us=1_065_000,
+    buffers=2,
 )
 SETTINGS = ExposureSettings(MODE, FULL.full_frame, 1, 1, 1.0, True, FrameType.LIGHT)
 

@@ -26,6 +26,7 @@ def facts_of(
         gain_max=20.0,
         frame_duration_min_us=frame_min_us,
         frame_duration_max_us=exposure_us[1],
+        buffers=2,
     )
 
 
