@@ -1,7 +1,7 @@
 """What stands for libcamera's bindings, alone in a process: its part in our worker's time.
 
 ``python -m benchmarks.stand_in FRAMES`` makes the calls that picamera2 makes of it for one single
-frame of our driver after the other (start, two requests, one of them completed, metadata, stop),
+frame of our driver after the other (start, its requests, one of them completed, metadata, stop),
 and prints the processor time of each frame's calls in ms, as a JSON list. On a Pi these calls go to
 libcamera itself, whose own cost nobody measured yet.
 """
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from benchmarks.contestants import OURS
 from benchmarks.stage import HEIGHT, WIDTH, environment
+from indi_picam.camera.pi import BUFFERS
 
 EXPOSURE_US = 200_000
 _SETTLING = 2
@@ -90,17 +91,17 @@ def _measure(frames: int) -> list[float]:
 
 
 def _set_up(libcamera: Any, camera: Any) -> list[Any]:
-    """The camera in the mode of our driver; two requests with the buffers of both streams."""
+    """The camera in the mode of our driver; its requests, with the buffers of both streams."""
     roles = [libcamera.StreamRole.StillCapture, libcamera.StreamRole.Raw]
     configuration = camera.generate_configuration(roles)
     raw = configuration.at(1)
     raw.size = libcamera.Size(WIDTH, HEIGHT)
     for stream in configuration:
-        stream.buffer_count = 2
+        stream.buffer_count = BUFFERS
     configuration.validate()
     camera.configure(configuration)
     allocator = libcamera.FrameBufferAllocator(camera)
-    requests = [camera.create_request(number) for number in range(2)]
+    requests = [camera.create_request(number) for number in range(BUFFERS)]
     for stream in (each.stream for each in configuration):
         allocator.allocate(stream)
         for request, buffer in zip(requests, allocator.buffers(stream), strict=True):

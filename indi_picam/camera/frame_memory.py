@@ -71,20 +71,17 @@ class FrameMemories:
         self._maker = ThreadPoolExecutor(1, "frame memory")
         self._size = 0
         self._prepared: Future[FrameMemory] | None = None
-        """Made ahead. It may take longer than a short exposure: a camera buffer bridges that."""
+        """Made ahead. It may take longer than a short exposure: a third camera buffer bridges that.
+        """
         self._kept: deque[FrameMemory] = deque()
         """What was given out last."""
 
-    def prepare(self, size: int, frames: int) -> None:
-        """Has new memory made for the next of so many frames, unless one that is kept will do."""
+    def prepare(self, size: int) -> None:
+        """Has new memory made for the next frame, unless one that is kept will do."""
         self._only_of(size)
-        held = [memory for memory in self._kept if is_held(memory.descriptor)]
-        if not frames or len(held) < len(self._kept):
-            self._drop_prepared()
-        elif self._prepared is None:
-            for memory in held[:-1]:  # whoever still has these will not let them go soon
-                self._kept.remove(memory)
-                memory.close()
+        if self._prepared is None and all(is_held(memory.descriptor) for memory in self._kept):
+            while len(self._kept) > 1:  # whoever still has these will not let them go soon
+                self._kept.popleft().close()
             self._prepared = self._maker.submit(FrameMemory, size)
 
     def reserve(self, size: int) -> FrameMemory:
@@ -115,12 +112,9 @@ class FrameMemories:
 
     def drop(self) -> None:
         """Frees what is kept and prepared."""
-        self._drop_prepared()
-        while self._kept:
-            self._kept.popleft().close()
-
-    def _drop_prepared(self) -> None:
         made, self._prepared = self._prepared, None
         if made is not None and not made.cancel():
             with suppress(CameraFault):
                 made.result().close()
+        while self._kept:
+            self._kept.popleft().close()

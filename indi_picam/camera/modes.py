@@ -148,7 +148,8 @@ class ModeFacts:
     frame_duration_min_us: int
     frame_duration_max_us: int
     buffers: int
-    """Frames that the camera has room for until one is given back."""
+    """Frames that the camera has room for until one is given back; set up for another format of
+    pictures it may have fewer."""
     orientation: Orientation = UPRIGHT
 
     def step_us(self, exposure_us: int) -> float:

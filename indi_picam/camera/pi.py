@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 BUFFERS = 3
 """Two keep every frame of a free-running sensor, one misses a fifth; the third lets all be late by
 a frame. More only add delay."""
-BUFFER_BYTES = 100_000_000
-"""Beyond which two must do: frames that are so large take long."""
+BUFFER_BYTES = 130_000_000
+"""Beyond which two must do: contiguous memory is short, many Pis have 256 MB of it."""
 
 
 Stream = Literal["raw", "main"]
@@ -61,6 +61,8 @@ MAIN_FORMATS = {
     CaptureFormat.RGB: "BGR888",
 }
 """Of the processed stream. BGR888 is red, green, blue in memory (DRM names words, not bytes)."""
+IMAGE_BYTES = {CaptureFormat.RAW: 0.0, CaptureFormat.MONO: 1.5, CaptureFormat.RGB: 3.0}
+"""Of a pixel of it; with raw pictures it is small."""
 
 
 class Capture:
@@ -110,7 +112,8 @@ class PiCamera:
         """Readable when ``finished`` has something."""
         self._finished: deque[tuple[Job[CompletedRequest], int]] = deque()
         self._unpacked: dict[SensorMode, str] = {}
-        self._configured: tuple[ModeFacts, CaptureFormat] | None = None
+        self._configured: ModeFacts | None = None
+        self._format = CaptureFormat.RAW
         self._control_limits: dict[str, tuple[Any, Any, Any]]
         """Of the mode that is set up; picamera2 collects them anew for whoever asks."""
         self.layout: RawLayout
@@ -167,19 +170,21 @@ class PiCamera:
         capture_format: CaptureFormat = CaptureFormat.RAW,
     ) -> ModeFacts:
         """Sets up a mode on a stopped camera, reads back what was granted; raises CameraFault."""
-        if self._configured is not None:
-            facts, ready_for = self._configured
-            if (facts.mode, facts.orientation, ready_for) == (mode, orientation, capture_format):
-                return facts
+        facts = self._configured
+        if facts is not None and (facts.mode, facts.orientation, self._format) == (
+            mode,
+            orientation,
+            capture_format,
+        ):
+            return facts
         if mode not in self._unpacked:
             names = ", ".join(known.name for known in self.facts.modes)
             raise CameraFault(
                 f"The camera has no sensor mode {mode.name}; it has {names}.", retry=False
             )
-        self._configured = None
+        self._configured, self._format = None, capture_format
         buffers = self._set_up(mode, orientation, capture_format)
-        facts = self._granted(mode, orientation, capture_format, buffers)
-        self._configured = (facts, capture_format)
+        self._configured = facts = self._granted(mode, orientation, capture_format, buffers)
         return facts
 
     def _granted(
@@ -206,7 +211,10 @@ class PiCamera:
     def _set_up(
         self, mode: SensorMode, orientation: Orientation, capture_format: CaptureFormat
     ) -> int:
-        """Sets up with as many buffers as there is memory for: one still takes single frames."""
+        """Sets up with as many buffers as there is memory for, and returns how many.
+
+        One still takes single frames.
+        """
         for buffers in range(_most_buffers(mode, capture_format), 0, -1):
             try:
                 self._set_up_with(buffers, mode, orientation, capture_format)
@@ -359,10 +367,9 @@ class PiCamera:
 
 
 def _most_buffers(mode: SensorMode, capture_format: CaptureFormat) -> int:
-    """How many buffers to ask for: each holds a raw frame, and the picture of the ISP if wanted."""
-    planes = 0 if capture_format is CaptureFormat.RAW else capture_format.planes
-    frame_bytes = (2 + planes) * mode.width * mode.height
-    return max(2, min(BUFFERS, BUFFER_BYTES // frame_bytes))
+    """How many to ask for; each holds a raw frame of 16 bits, and the picture of the ISP if any."""
+    bytes_a_pixel = 2 + IMAGE_BYTES[capture_format]
+    return max(2, min(BUFFERS, int(BUFFER_BYTES / (bytes_a_pixel * mode.width * mode.height))))
 
 
 def _smallest(mode: SensorMode) -> tuple[int, int]:

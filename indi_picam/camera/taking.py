@@ -289,7 +289,7 @@ class FrameTaker:
         """Has memory made for the next frame of a run; the first one's was had at its begin."""
         take = self._take
         if take is not None and take.last is not None:
-            self._memories.prepare(take.request.file_bytes, take.left)
+            self._memories.prepare(take.request.file_bytes)
 
     def _end(self, take: _Take, facts: ModeFacts) -> None:
         self._take = None

@@ -31,7 +31,7 @@ class Buffer:
         self.layout = layout
         self._map = mmap.mmap(descriptor, length)
         os.close(descriptor)
-        with suppress(OSError):  # before Linux 5.14 the first picture is drawn later instead
+        with suppress(OSError):  # before Linux 5.14 its first frame is drawn more slowly
             self._map.madvise(_MADV_POPULATE_WRITE)
         self.bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)
         self.used_before = False

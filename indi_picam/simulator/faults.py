@@ -5,7 +5,7 @@ count for more:
 
     no_memory = yes        the dma-heap is empty (OSError 12 from configure), for all cameras
     largest_buffer = BYTES ... or has no memory for a larger one
-    heap = BYTES           ... or has so much for all buffers together
+    heap = BYTES           ... or has so much for all buffers of one process together
     busy = yes             somebody else has the camera
     unplugged = yes        the camera is in no list; a start fails, a running sensor falls silent
     stalled = yes          the sensor falls silent until it is started again without this

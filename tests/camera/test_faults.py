@@ -19,7 +19,14 @@ import pytest
 
 from indi_picam.camera import remote as remote_module
 from indi_picam.camera import taking
-from indi_picam.camera.modes import CameraFault, FrameRequest, Roi, SensorMode, Way
+from indi_picam.camera.modes import (
+    CameraFault,
+    CaptureFormat,
+    FrameRequest,
+    Roi,
+    SensorMode,
+    Way,
+)
 from indi_picam.camera.remote import RemoteCamera, list_cameras
 from indi_picam.camera.starting import start_listing
 
@@ -119,12 +126,12 @@ def test_a_consumer_that_breaks_off_stops_the_camera(bench: Bench) -> None:
     run(body())
 
 
-def memories(camera: RemoteCamera) -> set[int]:
-    """The memories of frames that the worker has, by inode."""
+def memories(camera: RemoteCamera, name: str = "indi_picam frame") -> set[int]:
+    """The memories of frames, or others of a name, that the worker has, by inode."""
     found = set()
     for link in Path(f"/proc/{worker_pid(camera)}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # just closed
-            if "indi_picam frame" in os.readlink(link):
+            if name in os.readlink(link):
                 found.add(link.stat().st_ino)
     return found
 
@@ -142,9 +149,9 @@ def test_memory_is_made_ahead_in_a_run_and_given_back_by_a_camera_that_rests(ben
     async def body() -> None:
         async with bench.camera() as camera:
             granted = await camera.configure(SMALL)
-            frames = camera.take(request_of(granted, 200_000, count=1000))
+            frames = camera.take(request_of(granted, 5_000_000, count=1000))
             first = await anext(frames)
-            await until(lambda: len(memories(camera)) == 2, 10)
+            await until(lambda: len(memories(camera)) == 2, 3)  # before the next frame comes
             os.close(first.memory)
             await frames.aclose()
             await camera.abort()
@@ -366,7 +373,9 @@ def test_too_little_contiguous_memory_is_told_with_the_remedy(bench: Bench) -> N
     run(body())
 
 
-RAW_BYTES = 4056 * 2 * 3040  # and a few for the padding, and the smallest picture of the ISP
+LARGE = SensorMode(4056, 3040, 12)
+RAW_BYTES = 4056 * 2 * 3040
+"""Of a frame in this mode; its buffer takes a little more, and has a small picture beside it."""
 
 
 @pytest.mark.parametrize(("room_for", "buffers"), [(4, 3), (2.5, 2), (1.5, 1)])
@@ -376,12 +385,37 @@ def test_as_many_buffers_are_used_as_there_is_memory_for(
     bench.plug("imx477")
 
     async def body() -> None:
-        bench.fault(f"heap = {room_for * RAW_BYTES:.0f}")
         async with bench.camera() as camera:
-            await camera.open()
-            granted = await camera.configure(SensorMode(4056, 3040, 12))
-            assert granted.buffers == buffers
-            await take_one(camera, request_of(granted, 10_000))
+            bench.fault(f"heap = {room_for * RAW_BYTES:.0f}")
+            mode = await camera.configure(LARGE)
+            assert mode.buffers == buffers
+            await take_one(camera, request_of(mode, 10_000))
+            assert len(memories(camera, "dma_buf")) == 2 * buffers, "raw and processed"
+
+    run(body())
+
+
+@pytest.mark.parametrize(
+    ("sensor", "picture", "buffers"),
+    [
+        ("imx477", CaptureFormat.RAW, 3),
+        ("imx477", CaptureFormat.MONO, 3),
+        ("imx477", CaptureFormat.RGB, 2),  # 62 MB each
+        ("imx283", CaptureFormat.RAW, 3),
+        ("ov64a40", CaptureFormat.RAW, 2),  # 128 MB each
+    ],
+)
+def test_the_largest_frames_make_do_with_two_buffers(
+    bench: Bench, sensor: str, picture: CaptureFormat, buffers: int
+) -> None:
+    bench.plug(sensor)
+
+    async def body() -> None:
+        async with bench.camera() as camera:
+            mode = (await camera.open()).modes[0]
+            window = Roi(0, 0, 16, 16)
+            await take_one(camera, request_of(mode, 10_000, roi=window, format=picture))
+            assert len(memories(camera, "dma_buf")) == 2 * buffers, "raw and processed"
 
     run(body())
 

@@ -212,37 +212,33 @@ def prepared(memories: FrameMemories) -> FrameMemory | None:
 
 
 def test_what_is_prepared_is_reserved(memories: FrameMemories) -> None:
-    memories.prepare(SIZE, 5)
+    memories.prepare(SIZE)
     made = prepared(memories)
     assert made is not None
-    memories.prepare(SIZE, 4)
+    memories.prepare(SIZE)
     assert prepared(memories) is made
     assert memories.reserve(SIZE) is made
     assert prepared(memories) is None
     memories.keep(made)
-    memories.prepare(2 * SIZE, 5)
+    memories.prepare(2 * SIZE)
     other = prepared(memories)
     assert other is not None
     assert other.size == 2 * SIZE
 
 
-def test_no_more_is_prepared_than_is_needed(memories: FrameMemories) -> None:
-    memories.prepare(SIZE, 0)
-    assert prepared(memories) is None, "no frame follows"
+def test_nothing_is_prepared_while_one_that_is_kept_is_free(memories: FrameMemories) -> None:
     memory = memories.reserve(SIZE)
-    given = memory.give_out()
     memories.keep(memory)
-    memories.prepare(SIZE, 5)
-    assert prepared(memories) is not None, "what is kept is held"
-    os.close(given)
-    memories.prepare(SIZE, 5)
-    assert prepared(memories) is None, "what is kept and free needs no other"
-    memories.keep(memories.reserve(SIZE))
+    memories.prepare(SIZE)
+    assert prepared(memories) is None
     given = memory.give_out()
-    memories.prepare(SIZE, 5)
-    memories.prepare(SIZE, 0)
-    assert prepared(memories) is None, "no frame follows any more"
+    memories.prepare(SIZE)
+    made = prepared(memories)
+    assert made is not None
     os.close(given)
+    assert memories.reserve(SIZE) is memory, "what is warm is used first"
+    memories.keep(memory)
+    assert prepared(memories) is made
 
 
 def test_what_others_keep_while_more_is_needed_is_left_to_them(memories: FrameMemories) -> None:
@@ -250,7 +246,7 @@ def test_what_others_keep_while_more_is_needed_is_left_to_them(memories: FrameMe
     held = [memory.give_out() for memory in both]
     for memory in both:
         memories.keep(memory)
-    memories.prepare(SIZE, 5)
+    memories.prepare(SIZE)
     assert list(memories._kept) == both[-1:]
     for given in held:
         os.close(given)
@@ -264,11 +260,11 @@ def test_memory_that_cannot_be_had_is_told_and_tried_again(memories: FrameMemori
     try:
         with pytest.raises(CameraFault, match="not enough memory for a frame of 0 MB"):
             memories.reserve(SIZE)
-        memories.prepare(SIZE, 1)
+        memories.prepare(SIZE)
         with pytest.raises(CameraFault):
             prepared(memories)
         memories.drop()
-        memories.prepare(SIZE, 1)
+        memories.prepare(SIZE)
         with pytest.raises(CameraFault):
             prepared(memories)
     finally:
