@@ -62,7 +62,7 @@ MAIN_FORMATS = {
 }
 """Of the processed stream. BGR888 is red, green, blue in memory (DRM names words, not bytes)."""
 IMAGE_BYTES = {CaptureFormat.RAW: 0.0, CaptureFormat.MONO: 1.5, CaptureFormat.RGB: 3.0}
-"""Of a pixel of it; with raw pictures it is small."""
+"""Of a pixel of the processed stream, which is next to nothing beside raw pictures."""
 
 
 class Capture:
@@ -112,8 +112,7 @@ class PiCamera:
         """Readable when ``finished`` has something."""
         self._finished: deque[tuple[Job[CompletedRequest], int]] = deque()
         self._unpacked: dict[SensorMode, str] = {}
-        self._configured: ModeFacts | None = None
-        self._format = CaptureFormat.RAW
+        self._configured: tuple[ModeFacts, CaptureFormat] | None = None
         self._control_limits: dict[str, tuple[Any, Any, Any]]
         """Of the mode that is set up; picamera2 collects them anew for whoever asks."""
         self.layout: RawLayout
@@ -170,21 +169,19 @@ class PiCamera:
         capture_format: CaptureFormat = CaptureFormat.RAW,
     ) -> ModeFacts:
         """Sets up a mode on a stopped camera, reads back what was granted; raises CameraFault."""
-        facts = self._configured
-        if facts is not None and (facts.mode, facts.orientation, self._format) == (
-            mode,
-            orientation,
-            capture_format,
-        ):
-            return facts
+        if self._configured is not None:
+            facts, ready_for = self._configured
+            if (facts.mode, facts.orientation, ready_for) == (mode, orientation, capture_format):
+                return facts
         if mode not in self._unpacked:
             names = ", ".join(known.name for known in self.facts.modes)
             raise CameraFault(
                 f"The camera has no sensor mode {mode.name}; it has {names}.", retry=False
             )
-        self._configured, self._format = None, capture_format
+        self._configured = None
         buffers = self._set_up(mode, orientation, capture_format)
-        self._configured = facts = self._granted(mode, orientation, capture_format, buffers)
+        facts = self._granted(mode, orientation, capture_format, buffers)
+        self._configured = (facts, capture_format)
         return facts
 
     def _granted(
