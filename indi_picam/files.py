@@ -40,26 +40,81 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def sync(path: Path) -> None:
-    """Has a file outlast a power cut under the name it has now; raises OSError.
+def replace(path: Path, content: bytes) -> None:
+    """Writes beside, flushes to the disk, renames: readers see the old file or the new.
+
+    Makes the directory if need be; a link stays one. Raises OSError, with the old file as it was.
+    """
+    path = Path(os.path.realpath(path))
+    beside = _write_beside(path, content, flush=True)
+    try:
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink()
+        raise
+
+
+def replace_at_once(path: Path, content: bytes) -> None:
+    """As :func:`replace`, but waits for no disk; :func:`settle` is to follow.
+
+    Renaming over a file has ext4 write the new one out (its option auto_da_alloc), which beside
+    frames takes 10 ms and more. So the old one steps aside until the new one is on the disk: where
+    the power went in between, :func:`read` finds it.
+    """
+    path = Path(os.path.realpath(path))
+    beside, old = _write_beside(path, content, flush=False), _old(path)
+    # With one aside already, that at the path may not be on the disk yet: not one to fall back on.
+    steps_aside = path.exists() and not old.exists()
+    try:
+        if steps_aside:
+            os.replace(path, old)
+        os.replace(beside, path)
+    except OSError:
+        if steps_aside and not path.exists():
+            os.replace(old, path)
+        beside.unlink()
+        raise
+
+
+def settle(path: Path) -> None:
+    """Has what :func:`replace_at_once` wrote outlast a power cut; raises OSError.
 
     Lasts as long as whatever else is being written to the disk, which may be frames.
     """
+    path = Path(os.path.realpath(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    sync_directory(Path(os.path.realpath(path)).parent)
+    sync_directory(path.parent)
+    _old(path).unlink(missing_ok=True)
 
 
-def replace(path: Path, content: bytes, *, flush: bool = True) -> None:
-    """Writes beside, flushes to the disk, renames: readers see the old file or the new.
-
-    Without flushing, :func:`sync` is to follow. Makes the directory if need be; a link stays one.
-    Raises OSError, with the old file as it was.
-    """
+def read(path: Path, most: int) -> bytes:
+    """Up to ``most`` bytes of what :func:`replace_at_once` left here; raises OSError."""
     path = Path(os.path.realpath(path))
+    old = _old(path)
+    lost = not (path.exists() and path.stat().st_size) and old.exists()
+    with (old if lost else path).open("rb") as file:
+        return file.read(most)
+
+
+def delete(path: Path) -> None:
+    """Deletes whatever :func:`read` would find; raises OSError when that is nothing."""
+    try:
+        _old(Path(os.path.realpath(path))).unlink()
+    except FileNotFoundError:
+        path.unlink()
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(path.name + ".old")
+
+
+def _write_beside(path: Path, content: bytes, *, flush: bool) -> Path:
     path.parent.mkdir(mode=0o775, parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
@@ -68,8 +123,8 @@ def replace(path: Path, content: bytes, *, flush: bool = True) -> None:
             file.flush()
             if flush:
                 os.fsync(file.fileno())
-        beside.replace(path)
     except OSError:
         with suppress(OSError):
             beside.unlink()
         raise
+    return beside

@@ -255,4 +255,4 @@ def _sync(path: Path) -> None:
     """In a thread."""
     _unsynced.discard(path)
     with suppress(OSError):  # it may be deleted meanwhile
-        files.sync(path)
+        files.settle(path)

@@ -29,9 +29,11 @@ _ROOT = re.compile(
 )
 _EMPTY_ROOT = re.compile(rb"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*)*<INDIDriver\s*/>\s*", re.DOTALL)
 
-_known: dict[Path, tuple[bytes, list[New]]] = {}
-"""Content and settings of files as they were last read to be changed, or written: to read one
-takes some ms, during which the loop cannot answer, even though it is another thread that reads."""
+_Stamp = tuple[int, int, int]
+"""Number, size and time of change of a file: none of two files, or versions, are the same."""
+_known: dict[Path, tuple[_Stamp, list[New]]] = {}
+"""What files hold that were read to be changed, or written: to read one takes some ms, during which
+the loop cannot answer, even though it is another thread that reads."""
 
 
 class ConfigFault(Exception):
@@ -97,7 +99,7 @@ def save_one(path: Path, device: str, name: str, vectors: Iterable[AnyVector]) -
 def purge(path: Path) -> None:
     """Delete the saved settings, not the default ones; ConfigFault when there are none."""
     try:
-        path.unlink()
+        files.delete(path)
     except FileNotFoundError:
         raise ConfigFault(
             f"There are no saved settings to delete: {path} does not exist."
@@ -112,25 +114,31 @@ def _setting(device: str, vector: AnyVector) -> New:
 
 
 def _read(path: Path) -> list[New]:
-    return _settings(path, _content(path))
-
-
-def _read_to_change(path: Path) -> list[New]:
-    content = _content(path)
-    if path not in _known or _known[path][0] != content:
-        _known[path] = content, _settings(path, content)
-    return list(_known[path][1])
-
-
-def _content(path: Path) -> bytes:
     _refuse_if_of_root(path)
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_FILE_BYTES + 1)
+        content = files.read(path, MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise ConfigFault(f"There are no saved settings yet: {path} does not exist.") from None
     except OSError as fault:
         raise ConfigFault(f"{path} cannot be read: {fault.strerror}.") from None
+    return _settings(path, content)
+
+
+def _read_to_change(path: Path) -> list[New]:
+    stamp = _stamp(path)
+    if stamp is None:
+        return _read(path)
+    if path not in _known or _known[path][0] != stamp:
+        _known[path] = stamp, _read(path)
+    return list(_known[path][1])
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _settings(path: Path, content: bytes) -> list[New]:
@@ -151,10 +159,11 @@ def _write(path: Path, settings: list[New]) -> None:
     _refuse_if_of_root(path)
     content = b"<INDIDriver>\n" + b"".join(map(encode, settings)) + b"</INDIDriver>\n"
     try:
-        files.replace(path, content, flush=False)
+        files.replace_at_once(path, content)
     except OSError as fault:
         raise ConfigFault(f"{path} cannot be written: {fault.strerror}.") from None
-    _known[path] = content, settings
+    if stamp := _stamp(path):
+        _known[path] = stamp, settings
 
 
 def _refuse_if_of_root(path: Path) -> None:

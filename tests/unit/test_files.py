@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pwd
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,4 +63,80 @@ def test_a_file_is_replaced_whole_or_not_at_all(
     with pytest.raises(OSError, match="No space"):
         files.replace(path, b"newest")
     assert path.read_bytes() == b"new"
+    assert os.listdir(path.parent) == ["file"]
+
+
+def test_what_replaces_at_once_renames_over_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There ext4 writes the new file out first, and whoever renames waits for it."""
+    path = tmp_path / "deep" / "file"
+    replace, over = os.replace, list[bool]()
+
+    def watched(source: Path, target: Path) -> None:
+        over.append(target.exists())
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    for content in (b"first", b"second"):
+        files.replace_at_once(path, content)
+        assert files.read(path, 100) == path.read_bytes() == content
+        files.settle(path)
+        assert os.listdir(path.parent) == ["file"]
+    assert over == [False, False, False]
+
+
+def _emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("power_cut", [_emptied, Path.unlink])
+def test_a_power_cut_leaves_what_was_on_the_disk(
+    tmp_path: Path, power_cut: Callable[[Path], None]
+) -> None:
+    """After it a file that was renamed but not written out is empty, or not there."""
+    path = tmp_path / "deep" / "file"
+    files.replace_at_once(path, b"on the disk")
+    files.settle(path)
+    files.replace_at_once(path, b"not yet")
+    files.replace_at_once(path, b"nor this")
+    assert files.read(path, 4) == b"nor "
+    power_cut(path)
+    assert files.read(path, 100) == b"on the disk"
+    files.replace_at_once(path, b"after it")
+    assert files.read(path, 100) == b"after it"
+    files.settle(path)
+    assert os.listdir(path.parent) == ["file"]
+
+
+def test_what_is_deleted_does_not_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file"
+    for content in (b"old", b"new"):
+        files.replace_at_once(path, content)
+    files.delete(path)
+    assert os.listdir(path.parent) == []
+    files.replace_at_once(path, b"old")
+    path.rename(path.with_name("file.old"))  # the driver ended while the old one stood aside
+    files.delete(path)
+    with pytest.raises(FileNotFoundError):
+        files.delete(path)
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_what_cannot_take_the_place_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    path = tmp_path / "deep" / "file"
+    files.replace_at_once(path, b"old")
+    replace, calls = os.replace, itertools.count(1)
+
+    def failing_once(source: Path, target: Path) -> None:
+        if next(calls) == failing:
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing_once)
+    with pytest.raises(OSError, match="Input/output"):
+        files.replace_at_once(path, b"new")
+    assert path.read_bytes() == b"old"
     assert os.listdir(path.parent) == ["file"]
