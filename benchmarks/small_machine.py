@@ -49,7 +49,7 @@ def run(rounds: int) -> list[Figure]:
             lambda: _batch(held),
             lambda: guiding.figures(held, few),
             lambda: recovering.aborts(held, few),
-            lambda: [answering.figure(held, "12.3 MP")],
+            lambda: [answering.figure(held, answering.FULL_RATE)],
             lambda: compressing.figures(held, few),
             lambda: memory.many(held),
         )
