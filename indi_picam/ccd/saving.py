@@ -169,7 +169,6 @@ class Saving:
         """In a thread."""
         config.save(self._path, self._device.name, vectors)
         self._keep_default(vectors, whole=whole)
-        _sync_later(self._path)
 
     def _keep_default(self, vectors: list[AnyVector], *, whole: bool) -> None:
         """In a thread: those after the first load or save become the default ones (INDI::CCD)."""
@@ -231,6 +230,9 @@ class Saving:
 
     async def _save(self) -> None:
         await self._on_disk(self._save_all, self._saved(), whole=self._is_whole)
+        # After the answer, which the next turn writes; it would wait for the thread that wakes.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, _sync_later, self._path)
 
     async def _purge(self) -> None:
         await self._on_disk(config.purge, self._path)
