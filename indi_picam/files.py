@@ -59,7 +59,7 @@ def replace_at_once(path: Path, content: bytes) -> None:
 
     Renaming over a file has ext4 write the new one out (its option auto_da_alloc), which beside
     frames takes 10 ms and more. So the old one steps aside until the new one is on the disk: where
-    the power went in between, :func:`read` finds it.
+    the power went in between, :func:`read` finds it (decisions/0017).
     """
     path = Path(os.path.realpath(path))
     beside, old = _write_beside(path, content, flush=False), _old(path)
