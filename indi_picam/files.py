@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -55,25 +56,27 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def replace_at_once(path: Path, content: bytes) -> None:
-    """As :func:`replace`, but waits for no disk; :func:`settle` is to follow.
+    """Writes beside and takes the old text's place; to flush it is left to :func:`settle`.
 
     Renaming over a file has ext4 write the new one out (its option auto_da_alloc), which beside
     frames takes 10 ms and more. So the old one steps aside until the new one is on the disk: where
-    the power went in between, :func:`read` finds it (decisions/0017).
+    the power went in between, :func:`read` finds it (decisions/0017). Others who read the file may
+    for a moment find none. Raises OSError, with the old file as it was.
     """
     path = Path(os.path.realpath(path))
-    beside, old = _write_beside(path, content, flush=False), _old(path)
-    # With one aside already, that at the path may not be on the disk yet: not one to fall back on.
-    steps_aside = path.exists() and not old.exists()
-    try:
-        if steps_aside:
-            os.replace(path, old)
-        os.replace(beside, path)
-    except OSError:
-        if steps_aside and not path.exists():
-            os.replace(old, path)
-        beside.unlink()
-        raise
+    beside, aside = _write_beside(path, content, flush=False), _aside(path)
+    with _NAMES:
+        # What has the name while one is aside may not be on the disk yet: nothing to fall back on.
+        steps_aside = path.is_file() and not aside.exists()
+        try:
+            if steps_aside:
+                os.replace(path, aside)
+            os.replace(beside, path)
+        except OSError:
+            if steps_aside and not path.exists():
+                os.replace(aside, path)
+            beside.unlink()
+            raise
 
 
 def settle(path: Path) -> None:
@@ -82,36 +85,49 @@ def settle(path: Path) -> None:
     Lasts as long as whatever else is being written to the disk, which may be frames.
     """
     path = Path(os.path.realpath(path))
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    sync_directory(path.parent)
-    _old(path).unlink(missing_ok=True)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        sync_directory(path.parent)
+        with _NAMES:
+            is_there_still = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            if is_there_still and not _lost(path):
+                _aside(path).unlink(missing_ok=True)
 
 
 def read(path: Path, most: int) -> bytes:
     """Up to ``most`` bytes of what :func:`replace_at_once` left here; raises OSError."""
     path = Path(os.path.realpath(path))
-    old = _old(path)
-    lost = not (path.exists() and path.stat().st_size) and old.exists()
-    with (old if lost else path).open("rb") as file:
+    aside = _aside(path)
+    with _NAMES, (aside if aside.exists() and _lost(path) else path).open("rb") as file:
         return file.read(most)
 
 
 def delete(path: Path) -> None:
     """Deletes whatever :func:`read` would find; raises OSError when that is nothing."""
+    with _NAMES:
+        try:
+            _aside(Path(os.path.realpath(path))).unlink()
+        except FileNotFoundError:
+            path.unlink()
+        else:
+            path.unlink(missing_ok=True)
+
+
+_NAMES = threading.Lock()
+"""Held for as long as files change their names, never for as long as one is flushed."""
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(path.name + ".aside")
+
+
+def _lost(path: Path) -> bool:
+    """Whether there is no file, or one whose text a power cut kept from the disk."""
     try:
-        _old(Path(os.path.realpath(path))).unlink()
-    except FileNotFoundError:
-        path.unlink()
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _old(path: Path) -> Path:
-    return path.with_name(path.name + ".old")
+        content = path.read_bytes()
+    except OSError:
+        return True
+    return not content or b"\0" in content
 
 
 def _write_beside(path: Path, content: bytes, *, flush: bool) -> Path:

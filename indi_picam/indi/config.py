@@ -30,7 +30,7 @@ _ROOT = re.compile(
 _EMPTY_ROOT = re.compile(rb"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*)*<INDIDriver\s*/>\s*", re.DOTALL)
 
 _Stamp = tuple[int, int, int]
-"""Number, size and time of change of a file: none of two files, or versions, are the same."""
+"""Number, size and time of change of a file: what tells one version from the next."""
 _known: dict[Path, tuple[_Stamp, list[New]]] = {}
 """What files hold that were read to be changed, or written: to read one takes some ms, during which
 the loop cannot answer, even though it is another thread that reads."""

@@ -6,6 +6,7 @@ import itertools
 import os
 import pwd
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -90,11 +91,18 @@ def _emptied(path: Path) -> None:
     os.truncate(path, 0)
 
 
-@pytest.mark.parametrize("power_cut", [_emptied, Path.unlink])
+def _half_written(path: Path) -> None:
+    path.write_bytes(b"\0" * 4096 + b"rest")
+
+
+POWER_CUTS = pytest.mark.parametrize("power_cut", [_emptied, _half_written, Path.unlink])
+
+
+@POWER_CUTS
 def test_a_power_cut_leaves_what_was_on_the_disk(
     tmp_path: Path, power_cut: Callable[[Path], None]
 ) -> None:
-    """After it a file that was renamed but not written out is empty, or not there."""
+    """After it a file that was renamed but not written out lacks its bytes, or is not there."""
     path = tmp_path / "deep" / "file"
     files.replace_at_once(path, b"on the disk")
     files.settle(path)
@@ -103,10 +111,51 @@ def test_a_power_cut_leaves_what_was_on_the_disk(
     assert files.read(path, 4) == b"nor "
     power_cut(path)
     assert files.read(path, 100) == b"on the disk"
+    with suppress(FileNotFoundError):
+        files.settle(path)
+    assert files.read(path, 100) == b"on the disk"
     files.replace_at_once(path, b"after it")
     assert files.read(path, 100) == b"after it"
     files.settle(path)
     assert os.listdir(path.parent) == ["file"]
+
+
+@POWER_CUTS
+def test_what_is_written_while_another_is_flushed_has_one_to_fall_back_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, power_cut: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "deep" / "file"
+    files.replace_at_once(path, b"flushed")
+    fsync = os.fsync
+
+    def meanwhile(descriptor: int) -> None:
+        fsync(descriptor)
+        monkeypatch.setattr(os, "fsync", fsync)
+        files.replace_at_once(path, b"meanwhile")
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    files.settle(path)
+    assert files.read(path, 100) == b"meanwhile"
+    power_cut(path)
+    assert files.read(path, 100) == b"flushed"
+
+
+def test_the_old_file_stays_until_the_new_one_is_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "deep" / "file"
+    for content in (b"old", b"new"):
+        files.replace_at_once(path, content)
+
+    def fails(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            files.settle(path)
+    _emptied(path)
+    assert files.read(path, 100) == b"old"
 
 
 def test_what_is_deleted_does_not_come_back(tmp_path: Path) -> None:
@@ -116,10 +165,20 @@ def test_what_is_deleted_does_not_come_back(tmp_path: Path) -> None:
     files.delete(path)
     assert os.listdir(path.parent) == []
     files.replace_at_once(path, b"old")
-    path.rename(path.with_name("file.old"))  # the driver ended while the old one stood aside
+    path.rename(f"{path}.aside")  # the driver ended between the two
+    assert files.read(path, 100) == b"old"
     files.delete(path)
     with pytest.raises(FileNotFoundError):
         files.delete(path)
+
+
+def test_a_directory_is_not_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "directory"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        files.replace_at_once(path, b"content")
+    assert path.is_dir()
+    assert not [entry for entry in os.listdir(tmp_path) if entry.startswith("directory.")]
 
 
 @pytest.mark.parametrize("failing", [1, 2])
