@@ -73,7 +73,7 @@ class BatchDelivery:
                 await self._send(batch, number)
             except Exception as fault:
                 if not isinstance(fault, (StoreFault, DeliveryFault)):
-                    note(traceback.format_exc())
+                    note(f"{self._device.name}: sending failed.\n{traceback.format_exc()}")
                 self._device.message(f"Frame {number} of batch {batch}: {fault}", "WARNING")
                 self._on_sent(batch)  # a damaged one counts as missing from now on
 

@@ -179,7 +179,7 @@ class General:
                 self._file.flush()
         except OSError as fault:
             self._close()
-            note(f"The log file cannot be written any more: {fault.strerror}.")
+            note(f"{self._device.name}: no more is written to the log file: {fault.strerror}.")
 
     def _close(self) -> None:
         if self._file is not None:

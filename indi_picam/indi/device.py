@@ -324,7 +324,8 @@ class Device:
         try:
             snoop.on_update(dict(snoop.values), state)
         except Exception:
-            note(f"Following {snoop.device} {snoop.name} failed.\n{traceback.format_exc()}")
+            what = f"{self.name}: following {snoop.device} {snoop.name}"
+            note(f"{what} failed.\n{traceback.format_exc()}")
 
     # -- requests ------------------------------------------------------------------------
 

@@ -442,7 +442,7 @@ def test_snooping_merges_forgets_and_asks_again(capsys: pytest.CaptureFixture[st
         ({}, State.ALERT),
         ({}, State.IDLE),
     ]
-    assert "Following Mount COORD failed." in capsys.readouterr().err
+    assert "Cam: following Mount COORD failed." in capsys.readouterr().err
 
 
 def test_a_sentence_nobody_wants_is_left_out_but_the_set_is_not() -> None:
