@@ -128,6 +128,13 @@ class CameraFacts:
         return next((control for control in self.controls if control.name == name), None)
 
 
+MORE_MEMORY = (
+    "choose a smaller mode, or raise it in /boot/firmware/config.txt"
+    " (dtoverlay=vc4-kms-v3d,cma-512) and reboot."
+)
+"""What to do when contiguous memory is short."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModeFacts:
     """What libcamera grants once a mode is configured; the only source of limits and layout."""

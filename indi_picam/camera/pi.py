@@ -28,6 +28,7 @@ from indi_picam import clock
 from indi_picam.camera.defects import corrects_defects, parameter_of
 from indi_picam.camera.images import ImageLayout
 from indi_picam.camera.modes import (
+    MORE_MEMORY,
     UPRIGHT,
     CameraFacts,
     CameraFault,
@@ -221,8 +222,7 @@ class PiCamera:
                     raise
         raise CameraFault(
             f"There is not enough contiguous (CMA) memory for {capture_format.value} pictures"
-            f" of the sensor mode {mode.name}: choose a smaller mode, or raise it in"
-            " /boot/firmware/config.txt (dtoverlay=vc4-kms-v3d,cma-512) and reboot.",
+            f" of the sensor mode {mode.name}: {MORE_MEMORY}",
             retry=False,
         )
 

@@ -27,6 +27,7 @@ from typing import Any, Protocol, TypeVar
 
 from indi_picam import clock
 from indi_picam.camera.modes import (
+    MORE_MEMORY,
     UPRIGHT,
     CameraFacts,
     CameraFault,
@@ -135,6 +136,7 @@ class Engine:
             named = tuple(mode for mode in camera.modes if mode.name == mode_name)
             mode = await self._first_that_can_be_set_up(dict.fromkeys((*named, *camera.modes)))
             self._mode = mode.mode
+            self._tell_of_little_memory(mode)
             proof = await self._proof_frame(mode)
         except BaseException:
             await self._camera.close()
@@ -186,7 +188,15 @@ class Engine:
         finally:
             self.state = State.IDLE
         self._mode, self._orientation = mode, orientation
+        self._tell_of_little_memory(facts)
         return facts
+
+    def _tell_of_little_memory(self, mode: ModeFacts) -> None:
+        if mode.buffers == 1:
+            self._on_trouble(
+                "There is contiguous (CMA) memory for one frame only: of frames without a pause at"
+                f" least every second is missed. To have them all, {MORE_MEMORY}"
+            )
 
     def start(self, plan: ExposurePlan, listener: Listener[Any]) -> None:
         """Begins an exposure; the engine must be idle. All further news goes to the listener."""

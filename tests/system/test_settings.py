@@ -202,6 +202,19 @@ def test_a_pi_with_too_little_memory_connects_in_a_smaller_mode(
     client.set_of("CCD_EXPOSURE", "Ok", since=position)
 
 
+@pytest.mark.parametrize(("frames", "told_of_it"), [(1.5, True), (2.5, False)])
+def test_memory_for_a_single_frame_is_told(
+    start_server: StartServer, tmp_path: Path, frames: float, told_of_it: bool
+) -> None:
+    settings, faults = tmp_path / "simulator.ini", tmp_path / "faults.ini"
+    settings.write_text("[simulator]\nfault_file = faults.ini\n")
+    faults.write_text(f"[faults]\nheap = {frames * 2 * 4056 * 3040:.0f}\n")
+    client = start_server(environment={"INDI_PICAM_SIMULATOR_CONFIG": str(settings)}).tcp()
+    connect(client)
+    sentence = "There is contiguous (CMA) memory for one frame only"
+    assert any(sentence in m.get("message", "") for m in client.log) == told_of_it
+
+
 def test_indidev_names_the_device(start_server: StartServer) -> None:
     client = start_server(environment={"INDIDEV": "My Finder"}).tcp()
     client.send("<getProperties version='1.7'/>")
