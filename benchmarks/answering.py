@@ -7,12 +7,15 @@ TCP its own kernel's delayed acknowledgements hold back indiserver's second smal
 whatever the driver does; rows without a limit show that for everyone. Others are asked for gain
 alone, which all have, and at exposures of 0.5 s: indi_simulator_ccd refuses to take frames faster
 than it sends them. Our flows take turns, a few rounds of each; every round gives a percentile.
+Beside them, on the same server, a driver that only echoes is asked: what is left when a driver does
+nothing is the machine's.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import statistics
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +24,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 
 from benchmarks.contestants import OURS, SMALL_MODE, everyone
+from benchmarks.echo import DEVICE
 from benchmarks.figures import Figure, percentile
 from benchmarks.stage import Contestant, stage, start_fast
 from benchmarks.wire import Client
 
 MS = 1000.0
 REQUESTS = 600
+EVERY = 3
+"""After so many requests the echo has its turn."""
+ECHO = f"{sys.executable} -m benchmarks.echo"
 FRAMES = 2000
 """More than there is time for: the last request ends them."""
 _FORKING = multiprocessing.get_context("fork")
@@ -71,11 +78,15 @@ def run(rounds: int) -> list[Figure]:
     measured: dict[Flow, list[_Answers]] = {flow: [] for flow in OF_OURS}
     for _ in range(max(1, rounds // 4)):
         for flow, answers in measured.items():
-            answers.append(_answers(OURS, flow))
+            answers.append(_answers(OURS, flow, beside_echo=True))
     return [
         *(figure(each, UNHURRIED) for each in others),
         *(figure(each, over_tcp) for each in (*others, OURS)),
-        *(_figure(OURS, flow, answers) for flow, answers in measured.items()),
+        *(
+            each
+            for flow, answers in measured.items()
+            for each in (_echo_figure(flow, answers), _figure(OURS, flow, answers))
+        ),
     ]
 
 
@@ -89,6 +100,7 @@ class _Answers:
     """How one round went: milliseconds to each answer, by property, and frames meanwhile."""
 
     times: Mapping[str, Sequence[float]]
+    echoes: Sequence[float]
     frames: int
 
     @property
@@ -109,15 +121,27 @@ def _figure(contestant: Contestant, flow: Flow, rounds: Sequence[_Answers]) -> F
     note += f"; slowest {slowest} {percentile(times[slowest], 99):.2g}"
     note += f"; {sum(answers.frames for answers in rounds)} frames meanwhile"
     limit = 20 if contestant.name == OURS.name and not flow.over_tcp else None
-    over = " over TCP" if flow.over_tcp else ""
-    what = f"request to answer{over} while {flow.what} frames flow"
     highs = tuple(answers.high for answers in rounds)
-    return Figure(what, contestant.name, "ms", highs, limit, note=note)
+    return Figure(_while(flow), contestant.name, "ms", highs, limit, note=note)
 
 
-def _answers(contestant: Contestant, flow: Flow) -> _Answers:
-    with stage(contestant) as on_stage:
+def _echo_figure(flow: Flow, rounds: Sequence[_Answers]) -> Figure:
+    """The same of the driver that only echoes."""
+    highs = tuple(percentile(answers.echoes, 99) for answers in rounds)
+    median = statistics.median(each for answers in rounds for each in answers.echoes)
+    note = f"99th percentile of {len(rounds[0].echoes)}; median {median:.2g}"
+    return Figure(_while(flow), "an echo", "ms", highs, note=note)
+
+
+def _while(flow: Flow) -> str:
+    over = " over TCP" if flow.over_tcp else ""
+    return f"request to answer{over} while {flow.what} frames flow"
+
+
+def _answers(contestant: Contestant, flow: Flow, *, beside_echo: bool = False) -> _Answers:
+    with stage(contestant, beside=ECHO if beside_echo else "") as on_stage:
         asking, watching = on_stage.local, on_stage.tcp
+        echo = on_stage.local_client(DEVICE) if beside_echo else None
         if flow.mode:
             asking.new("Switch", "PICAM_MODE", **{flow.mode: "On"})
             asking.set_of("PICAM_MODE", "Ok")
@@ -131,9 +155,10 @@ def _answers(contestant: Contestant, flow: Flow) -> _Answers:
         reader.start()
         told.close()  # the reader alone has it: its end is heard
         start_fast(asking, FRAMES, flow.exposure_s)
-        times = _ask(
+        times, echoes = _ask(
             on_stage.tcp_client() if flow.over_tcp else asking,
             ASKED if contestant.name == OURS.name else ASKED[:1],
+            echo,
         )
         ended.set()
         formats: list[str] = heard.recv()
@@ -143,7 +168,7 @@ def _answers(contestant: Contestant, flow: Flow) -> _Answers:
         files = len(list(on_stage.home.glob("*.fits")))
     if flow.saved and not (files >= len(formats) > 0 and set(formats) == {".fits.fz"}):
         raise RuntimeError(f"{files} files were saved, and sent as {set(formats)}")
-    return _Answers(times, len(formats))
+    return _Answers(times, echoes, len(formats))
 
 
 def _read_pictures(client: Client, ended: Event, told: Connection) -> None:
@@ -154,11 +179,17 @@ def _read_pictures(client: Client, ended: Event, told: Connection) -> None:
     told.send(formats)
 
 
-def _ask(client: Client, asked: _Requests) -> dict[str, list[float]]:
-    """Milliseconds to the answer of each request, by property; RuntimeError for a refusal."""
-    times = defaultdict[str, list[float]](list)
-    client.send("<getProperties version='1.7'/>")
-    client.drain(0.5)
+def _ask(
+    client: Client, asked: _Requests, echo: Client | None
+) -> tuple[dict[str, list[float]], list[float]]:
+    """Milliseconds to the answer of each request, by property, and of the echo's.
+
+    Raises RuntimeError for a refusal.
+    """
+    times, echoes = defaultdict[str, list[float]](list), list[float]()
+    for each in (client, echo) if echo else (client,):
+        each.send(f"<getProperties version='1.7' device='{each.device}'/>")
+        each.drain(0.5)
     for number, (kind, name, values) in enumerate(islice(cycle(asked), REQUESTS)):
         at = client.new(kind, name, **values[number // len(asked) % 2])
         answer = client.set_of(name)
@@ -166,4 +197,8 @@ def _ask(client: Client, asked: _Requests) -> dict[str, list[float]]:
             raise RuntimeError(f"{name} was answered {answer.state}")
         times[name].append(MS * (answer.at - at))
         client.drain(0.02)
-    return times
+        if echo and number % EVERY == 0:
+            at = echo.new("Number", "ECHO", VALUE=number)
+            echoes.append(MS * (echo.set_of("ECHO").at - at))
+            client.drain(0.02)
+    return times, echoes

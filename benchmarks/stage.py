@@ -72,7 +72,7 @@ class Shot:
 
 @dataclass(slots=True)
 class Stage:
-    """A running server with its one driver."""
+    """A running server with its driver, and perhaps another one beside."""
 
     contestant: Contestant
     process: subprocess.Popen[bytes]
@@ -96,10 +96,10 @@ class Stage:
         self._clients.append(Client.tcp(self.port, self.contestant.device))
         return self._clients[-1]
 
-    def local_client(self) -> Client:
-        """One more client on the server's unix socket."""
+    def local_client(self, device: str = "") -> Client:
+        """One more client on the server's unix socket, of the contestant or of another device."""
         path = _unix_path(self.port)
-        self._clients.append(Client.local(path, self.contestant.device))
+        self._clients.append(Client.local(path, device or self.contestant.device))
         return self._clients[-1]
 
     def expose(self, seconds: float, client: Client) -> Shot:
@@ -204,20 +204,23 @@ def environment(home: Path, contestant: Contestant) -> dict[str, str]:
 
 
 @contextmanager
-def stage(contestant: Contestant, *options: str) -> Iterator[Stage]:
-    """Puts a contestant on stage, connected and ready; ``options`` are indiserver's."""
+def stage(contestant: Contestant, *options: str, beside: str = "") -> Iterator[Stage]:
+    """Puts a contestant on stage, connected and ready; ``options`` are indiserver's.
+
+    ``beside`` is the command of a second driver.
+    """
     port = next(PORTS)
     with tempfile.TemporaryDirectory(prefix="indi_picam-benchmark-") as folder:
         home = Path(folder)
-        launcher = home / "driver"  # indiserver gives a driver no arguments
-        launcher.write_text(f"#!/bin/sh\nexec {contestant.command}\n")
-        launcher.chmod(0o755)
+        drivers = [_launcher(home / "driver", contestant.command)]
+        if beside:
+            drivers.append(_launcher(home / "beside", beside))
         server = home / "server"  # by another name: desktops that clean up end every indiserver
         server.symlink_to(shutil.which("indiserver") or "/usr/bin/indiserver")
         command = [str(server), "-r", "0", "-p", str(port), "-u", _unix_path(port), *options]
         with (home / "indiserver.log").open("wb") as output:
             process = subprocess.Popen(
-                [*contestant.inside, *command, str(launcher)],
+                [*contestant.inside, *command, *drivers],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -236,6 +239,13 @@ def stage(contestant: Contestant, *options: str) -> Iterator[Stage]:
             raise
         finally:
             on_stage.stop()
+
+
+def _launcher(path: Path, command: str) -> str:
+    """A driver as indiserver starts one: it gives none of them arguments."""
+    path.write_text(f"#!/bin/sh\nexec {command}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
 def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
