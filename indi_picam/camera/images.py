@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indi_picam.camera.modes import Roi
+from indi_picam.camera.pixels import folded
 
 Bytes = NDArray[np.uint8]
 
@@ -66,14 +67,7 @@ def store_image(
             plane[:] = window[:, :, number]
         else:
             _bin(window[:, :, number], plane, bin_x, bin_y)
-    return _folded(int(np.add.reduce(out.view(">u4"), dtype=np.uint64)))
-
-
-def _folded(total: int) -> int:
-    """The ones' complement sum from a plain one: carries beyond 32 bits wrap around."""
-    while total >> 32:
-        total = (total & 0xFFFFFFFF) + (total >> 32)
-    return total
+    return folded(int(np.add.reduce(out.view(">u4"), dtype=np.uint64)))
 
 
 def _bin(source: Bytes, out: Bytes, bin_x: int, bin_y: int) -> None:

@@ -1,8 +1,8 @@
 """Raw camera buffers become FITS pixels: cropped, binned, scaled, summed and written once.
 
-The worker hands in the camera's buffer as it is (rows padded to a stride) and mapped memory
-(:mod:`.frame_memory`); a compiled pass (``pixel_pass.c``) reads and writes each pixel once, without
-a temporary of the frame's size. Reads no header and asks no camera.
+The worker hands in the camera's buffer as it is (rows padded to a stride) and the memory of a
+frame (:mod:`.frame_memory`), mapped or not; a compiled pass (``pixel_pass.c``) reads and writes
+each pixel once, without a temporary of the frame's size. Reads no header and asks no camera.
 
 Only unpacked raw is understood. The Pi 0 to 4 give n-bit words right-aligned (``SBGGR12``), the Pi
 5 gives them left-aligned in 16 bits (``SBGGR16``); packed and PiSP-compressed raw is refused.
@@ -11,6 +11,7 @@ Only unpacked raw is understood. The Pi 0 to 4 give n-bit words right-aligned (`
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from indi_picam.camera.modes import CameraFault, Roi, SensorMode
 
+_BAND_BYTES = 1 << 18
+"""Written at a time into memory that is not mapped: it stays in the processor's cache."""
 _UNPACKED = re.compile(r"(?:S([RGB]{4})|R)(8|10|12|14|16)")
 
 
@@ -119,3 +122,37 @@ def store_pixels(
         bin_x,
         bin_y,
     )
+
+
+def write_pixels(
+    raw: NDArray[np.uint8],
+    layout: RawLayout,
+    write: Callable[[NDArray[np.uint8], int], None],
+    at: int,
+    roi: Roi,
+    bin_x: int,
+    bin_y: int,
+    scale_to_16_bit: bool,
+) -> int:
+    """The same as store_pixels in bands of lines, for memory that is not mapped.
+
+    ``write`` is given the bytes of each, and the place where they begin: the first one's is ``at``.
+    """
+    width, height = roi.width // bin_x, roi.height // bin_y
+    lines = max(2, _BAND_BYTES // (2 * width) & ~1)  # even: each begins with a word of the sum
+    room = np.empty(2 * width * min(lines, height), np.uint8)
+    total = 0
+    for top in range(0, height, lines):
+        count = min(lines, height - top)
+        band = room[: 2 * width * count]
+        window = Roi(roi.x, roi.y + top * bin_y, roi.width, count * bin_y)
+        total += store_pixels(raw, layout, band, window, bin_x, bin_y, scale_to_16_bit)
+        write(band, at + 2 * width * top)
+    return folded(total)
+
+
+def folded(total: int) -> int:
+    """The ones' complement sum from a plain one: carries beyond 32 bits wrap around."""
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total

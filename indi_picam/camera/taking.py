@@ -39,7 +39,7 @@ from indi_picam.camera.modes import (
     Way,
 )
 from indi_picam.camera.pi import Capture, PiCamera
-from indi_picam.camera.pixels import check_window, pattern_at, store_pixels
+from indi_picam.camera.pixels import check_window, pattern_at, store_pixels, write_pixels
 
 IDLE_S = 10.0
 """A sensor that runs warms up: it is stopped after so long without use, and memory given back."""
@@ -150,6 +150,7 @@ class FrameTaker:
         self._expect(wait_us)
         self.tick()
         take.memory = self._memories.reserve(request.file_bytes)
+        take.memory.map()
 
     def _choose(self, request: FrameRequest, settings: Settings) -> tuple[Way, float]:
         """The way to take, and how long until the next exposure of a sensor that runs so, in us."""
@@ -193,7 +194,6 @@ class FrameTaker:
                 self._take_up(capture)
             finally:
                 capture.release()
-            self._prepare_ahead()  # not before: the camera waits for its buffer
 
     def _take_up(self, capture: Capture) -> None:
         take, got = self._take, capture.metadata
@@ -226,24 +226,29 @@ class FrameTaker:
         request = take.request
         memory = take.memory or self._memories.reserve(request.file_bytes)
         take.memory = None
-        datasum = self._store(request, capture, memory)
-        given = memory.give_out()
         try:
-            self._send(Finished(take.serial, self._frame_facts(take, capture, datasum)), given)
+            datasum = self._store(request, capture, memory)
+            given = memory.give_out()
+            try:
+                self._send(Finished(take.serial, self._frame_facts(take, capture, datasum)), given)
+            finally:
+                os.close(given)
         finally:
-            os.close(given)
-        self._memories.keep(memory)
+            self._memories.keep(memory)
 
     def _store(self, request: FrameRequest, capture: Capture, memory: FrameMemory) -> int:
         """Writes the pixels of a frame into its memory; returns their DATASUM."""
-        out = memory.bytes[request.header_room :]
-        roi, bin_x, bin_y = request.roi, request.bin_x, request.bin_y
-        if request.format is CaptureFormat.RAW:
-            layout, scaled = self._camera.layout, request.scale_to_16_bit
-            with capture.buffer("raw") as raw:
+        room, roi, bin_x, bin_y = request.header_room, request.roi, request.bin_x, request.bin_y
+        if request.format is not CaptureFormat.RAW:
+            with capture.buffer("main") as image:
+                out = memory.map()[room:]
+                return store_image(image, self._camera.image, out, roi, bin_x, bin_y)
+        layout, scaled = self._camera.layout, request.scale_to_16_bit
+        with capture.buffer("raw") as raw:
+            if memory.is_mapped:
+                out = memory.map()[room:]
                 return store_pixels(raw, layout, out, roi, bin_x, bin_y, scaled)
-        with capture.buffer("main") as image:
-            return store_image(image, self._camera.image, out, roi, bin_x, bin_y)
+            return write_pixels(raw, layout, memory.write, room, roi, bin_x, bin_y, scaled)
 
     def _frame_facts(self, take: _Take, capture: Capture, datasum: int) -> FrameFacts:
         request, got, layout = take.request, capture.metadata, self._camera.layout
@@ -284,12 +289,6 @@ class FrameTaker:
         take.began_ns = next_ns
         self._expect(max(0.0, (next_ns - clock.monotonic_ns()) / 1000))
         self.tick()
-
-    def _prepare_ahead(self) -> None:
-        """Has memory made for the next frame of a run; the first one's was had at its begin."""
-        take = self._take
-        if take is not None and take.last is not None:
-            self._memories.prepare(take.request.file_bytes)
 
     def _end(self, take: _Take, facts: ModeFacts) -> None:
         self._take = None

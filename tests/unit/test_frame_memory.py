@@ -107,7 +107,7 @@ def test_what_is_held_is_left_alone_and_used_again_when_it_is_let_go(
     memories: FrameMemories, holder: Holder
 ) -> None:
     memory = memories.reserve(SIZE)
-    memory.bytes[:] = 7
+    memory.map()[:] = 7
     first = inode(memory)
     let_go = holder(memory.give_out())
     memories.keep(memory)
@@ -132,6 +132,7 @@ def test_a_new_memory_is_there_and_zero(advice: int, monkeypatch: pytest.MonkeyP
     memory = FrameMemory(SIZE)
     facts = os.fstat(memory.descriptor)
     assert facts.st_size == SIZE <= facts.st_blocks * 512
+    memory.map()
     assert os.lseek(memory.descriptor, 0, os.SEEK_HOLE) == SIZE  # it has been touched
     assert not any(os.pread(memory.descriptor, SIZE, 0))
     memory.close()
@@ -157,7 +158,9 @@ def test_others_run_while_pages_are_touched(monkeypatch: pytest.MonkeyPatch) -> 
     other = threading.Thread(target=run)
     other.start()
     for _ in range(11):
-        FrameMemory(LARGE).close()
+        memory = FrameMemory(LARGE)
+        memory.map()
+        memory.close()
     ended.set()
     other.join()
     shares = []
@@ -174,7 +177,7 @@ def test_nothing_of_the_last_frame_is_left_behind_fewer_pixels(memories: FrameMe
     raw = np.full(120 * 20, 15, np.uint8)
     for roi in (Roi(0, 0, 60, 20), Roi(0, 0, 59, 20)):
         memory = memories.reserve(FITS_BLOCK)
-        store_pixels(raw, layout, memory.bytes, roi, 1, 1, True)
+        store_pixels(raw, layout, memory.map(), roi, 1, 1, True)
         written = os.pread(memory.descriptor, FITS_BLOCK, 0)
         assert any(written[: 2 * roi.width * roi.height])
         assert not any(written[2 * roi.width * roi.height :])
@@ -207,38 +210,21 @@ def test_memory_of_another_size_makes_room_before_it_is_missed(memories: FrameMe
     memories.keep(memory)
 
 
-def prepared(memories: FrameMemories) -> FrameMemory | None:
-    return None if memories._prepared is None else memories._prepared.result()
-
-
-def test_what_is_prepared_is_reserved(memories: FrameMemories) -> None:
-    memories.prepare(SIZE)
-    made = prepared(memories)
-    assert made is not None
-    memories.prepare(SIZE)
-    assert prepared(memories) is made
-    assert memories.reserve(SIZE) is made
-    assert prepared(memories) is None
-    memories.keep(made)
-    memories.prepare(2 * SIZE)
-    other = prepared(memories)
-    assert other is not None
-    assert other.size == 2 * SIZE
-
-
-def test_nothing_is_prepared_while_one_that_is_kept_is_free(memories: FrameMemories) -> None:
+def test_what_is_used_again_is_mapped_and_what_is_new_is_not(memories: FrameMemories) -> None:
+    """To map costs a frame that is taken only once more than it saves."""
     memory = memories.reserve(SIZE)
-    memories.keep(memory)
-    memories.prepare(SIZE)
-    assert prepared(memories) is None
+    assert not memory.is_mapped
+    memory.write(np.full(SIZE, 7, np.uint8), 0)
     given = memory.give_out()
-    memories.prepare(SIZE)
-    made = prepared(memories)
-    assert made is not None
-    os.close(given)
-    assert memories.reserve(SIZE) is memory, "what is warm is used first"
     memories.keep(memory)
-    assert prepared(memories) is made
+    with reserved(memories) as other:
+        assert not other.is_mapped
+    os.close(given)
+    assert memories.reserve(SIZE) is memory
+    assert memory.is_mapped
+    wanted = bytes([7]) * (SIZE - FITS_BLOCK) + bytes(FITS_BLOCK)
+    assert os.pread(memory.descriptor, SIZE, 0) == wanted
+    memories.keep(memory)
 
 
 def test_what_others_keep_while_more_is_needed_is_left_to_them(memories: FrameMemories) -> None:
@@ -246,8 +232,9 @@ def test_what_others_keep_while_more_is_needed_is_left_to_them(memories: FrameMe
     held = [memory.give_out() for memory in both]
     for memory in both:
         memories.keep(memory)
-    memories.prepare(SIZE)
-    assert list(memories._kept) == both[-1:]
+    with reserved(memories) as new:
+        assert list(memories._kept) == both[-1:]
+        assert inode(new) not in {os.fstat(given).st_ino for given in held}
     for given in held:
         os.close(given)
     assert memories.reserve(SIZE) is both[-1]
@@ -255,20 +242,18 @@ def test_what_others_keep_while_more_is_needed_is_left_to_them(memories: FrameMe
 
 
 def test_memory_that_cannot_be_had_is_told_and_tried_again(memories: FrameMemories) -> None:
+    before = memories.reserve(SIZE)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE - 1, limits[1]))
     try:
         with pytest.raises(CameraFault, match="not enough memory for a frame of 0 MB"):
             memories.reserve(SIZE)
-        memories.prepare(SIZE)
-        with pytest.raises(CameraFault):
-            prepared(memories)
-        memories.drop()
-        memories.prepare(SIZE)
-        with pytest.raises(CameraFault):
-            prepared(memories)
+        for at in (0, SIZE):  # in part, and nothing at all
+            with pytest.raises(CameraFault, match="not enough memory for a frame of 0 MB"):
+                before.write(np.ones(SIZE, np.uint8), at)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    memories.keep(before)
     memories.keep(memories.reserve(SIZE))
 
 

@@ -48,7 +48,7 @@ def test_planes_are_exact_and_their_sum_too(planes: int, roi: Roi, bin_x: int, b
     out_width, out_height = roi.width // bin_x, roi.height // bin_y
     memory = FrameMemory(ROOM + -(-planes * out_width * out_height // FITS_BLOCK) * FITS_BLOCK)
     try:
-        summed = store_image(rows.reshape(-1), layout, memory.bytes[ROOM:], roi, bin_x, bin_y)
+        summed = store_image(rows.reshape(-1), layout, memory.map()[ROOM:], roi, bin_x, bin_y)
         data = os.pread(memory.descriptor, 1 << 24, ROOM)
         assert len(data) % FITS_BLOCK == 0
         assert os.pread(memory.descriptor, ROOM, 0) == bytes(ROOM)
@@ -70,7 +70,7 @@ def test_the_mean_of_full_cells_is_full() -> None:
     memory = FrameMemory(ROOM + FITS_BLOCK)
     try:
         full = np.full(64 * 64, 255, np.uint8)
-        store_image(full, layout, memory.bytes[ROOM:], Roi(0, 0, 64, 64), 4, 4)
+        store_image(full, layout, memory.map()[ROOM:], Roi(0, 0, 64, 64), 4, 4)
         assert os.pread(memory.descriptor, 16 * 16, ROOM) == b"\xff" * 256
     finally:
         memory.close()

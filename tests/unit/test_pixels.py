@@ -13,10 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from indi_picam.camera import opening, pixel_pass
+from indi_picam.camera import opening, pixel_pass, pixels
 from indi_picam.camera.frame_memory import FrameMemory
 from indi_picam.camera.modes import FITS_BLOCK, CameraFault, Roi, SensorMode
-from indi_picam.camera.pixels import check_window, pattern_at, raw_layout, store_pixels
+from indi_picam.camera.pixels import (
+    check_window,
+    pattern_at,
+    raw_layout,
+    store_pixels,
+    write_pixels,
+)
 
 ROOM = 2 * FITS_BLOCK
 
@@ -100,14 +106,38 @@ def test_every_layout_and_window_is_stored_exactly(
     raw = buffer_of(values, 320, layout.word_bits)
     width, height = roi.width // bin_x, roi.height // bin_y
     for scale, shift in ((True, scaled), (False, adc)):
-        memory = memory_for(width, height)
-        try:
-            summed = store_pixels(raw, layout, memory.bytes[ROOM:], roi, bin_x, bin_y, scale)
-            wanted = expected(values, roi, bin_x, bin_y, shift)
-            np.testing.assert_array_equal(stored(memory.descriptor, width, height), wanted)
-            assert summed == datasum(memory.descriptor)
-        finally:
-            memory.close()
+        wanted = expected(values, roi, bin_x, bin_y, shift)
+        how = roi, bin_x, bin_y, scale
+        for mapped in (True, False):
+            memory = memory_for(width, height)
+            try:
+                if mapped:
+                    summed = store_pixels(raw, layout, memory.map()[ROOM:], *how)
+                else:
+                    summed = write_pixels(raw, layout, memory.write, ROOM, *how)
+                np.testing.assert_array_equal(stored(memory.descriptor, width, height), wanted)
+                assert summed == datasum(memory.descriptor)
+            finally:
+                memory.close()
+
+
+@pytest.mark.parametrize("band_bytes", [1, 100, 1500, 1 << 18])
+@pytest.mark.parametrize(("width", "height"), [(33, 77), (64, 10), (301, 5), (1, 1)])
+def test_bands_are_as_good_as_a_whole(
+    band_bytes: int, width: int, height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines of an odd width begin within a word of the sum, wherever bands are cut."""
+    monkeypatch.setattr(pixels, "_BAND_BYTES", band_bytes)
+    layout = raw_layout(SensorMode(width, height, 12), "SBGGR12", 2 * width)
+    values = np.random.default_rng(width).integers(0, 4096, (height, width)).astype(np.uint16)
+    raw, roi = buffer_of(values, 2 * width, 12), Roi(0, 0, width, height)
+    memory = memory_for(width, height)
+    try:
+        summed = write_pixels(raw, layout, memory.write, ROOM, roi, 1, 1, True)
+        assert summed == datasum(memory.descriptor)
+        np.testing.assert_array_equal(stored(memory.descriptor, width, height), values << 4)
+    finally:
+        memory.close()
 
 
 @settings(max_examples=60, deadline=None)
@@ -129,7 +159,7 @@ def test_datasum_is_right_for_any_value_and_size(
     try:
         raw = values.reshape(-1).view(np.uint8)
         roi = Roi(0, 0, width, height)
-        assert store_pixels(raw, layout, memory.bytes[ROOM:], roi, 1, 1, True) == datasum(
+        assert store_pixels(raw, layout, memory.map()[ROOM:], roi, 1, 1, True) == datasum(
             memory.descriptor
         )
     finally:
@@ -194,7 +224,7 @@ def test_memory_is_a_valid_fits_file_once_a_header_is_in_its_room() -> None:
     values = np.arange(33 * 77, dtype=np.uint16).reshape(77, 33) % 4096
     memory = memory_for(33, 77, FITS_BLOCK)
     raw = buffer_of(values, 96, 12)
-    store_pixels(raw, layout, memory.bytes[FITS_BLOCK:], Roi(0, 0, 33, 77), 1, 1, False)
+    store_pixels(raw, layout, memory.map()[FITS_BLOCK:], Roi(0, 0, 33, 77), 1, 1, False)
     header = fits.Header({"SIMPLE": True, "BITPIX": 16, "NAXIS": 2, "NAXIS1": 33, "NAXIS2": 77})
     header.update({"BSCALE": 1, "BZERO": 32768})
     os.pwrite(memory.descriptor, header.tostring().encode(), 0)
