@@ -1,8 +1,9 @@
 """The processor time of a frame of 12.3 MP in runs: a batch in memory, and fast exposures.
 
 Driver and worker over a whole run, its beginning and end included, divided by its frames, which
-flow to a local client; after each run one write of as many bytes as a frame has. A frame of a batch
-has a checksum more than others. The limits are those of a single frame.
+flow to a local client; after each run one write of as many bytes as a frame has. Frames of a batch
+that nobody acknowledges stay in memory, so each needs new pages; of those that are acknowledged as
+they come, as our own client does, the pages are used again. The limits are those of a single frame.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ Start = Callable[[Client, int, float], None]
 def run(rounds: int) -> list[Figure]:
     """Ours in both kinds of run, the peers in fast exposures."""
     few = max(3, rounds // 4)
-    figures = _figures(OURS, "a batch in memory", start_batch, (FRAMES, EXPOSURE_S), few)
+    series = FRAMES, EXPOSURE_S
+    figures = _figures(OURS, "a batch in memory", start_batch, series, few)
+    figures += _figures(OURS, "an acknowledged batch", start_batch, series, few, _acknowledge)
     for each in everyone():
         series = (FRAMES, EXPOSURE_S) if each is OURS else (PEERS_FRAMES, PEERS_EXPOSURE_S)
         figures += _figures(each, "fast exposures", start_fast, series, few)
@@ -36,8 +39,14 @@ def run(rounds: int) -> list[Figure]:
 
 
 def _figures(
-    contestant: Contestant, kind: str, start: Start, series: tuple[int, float], rounds: int
+    contestant: Contestant,
+    kind: str,
+    start: Start,
+    series: tuple[int, float],
+    rounds: int,
+    received: Callable[[Client, int], None] = lambda client, number: None,
 ) -> list[Figure]:
+    """``received`` is called with the number of each picture that came, from 1."""
     frames, exposure_s = series
     drivers, both, writes = [], [], []
     with stage(contestant) as on_stage:
@@ -46,8 +55,9 @@ def _figures(
         for number in range(-1, rounds):
             before = on_stage.family.cpu_s()
             start(client, frames, exposure_s)
-            for _ in range(frames):
+            for frame in range(1, frames + 1):
                 client.picture(60).let_go()
+                received(client, frame)
             time.sleep(0.5)  # what a driver does after the last byte belongs to the run
             after = on_stage.family.cpu_s()
             write_ms = one_write(FRAME_BYTES).cpu_ms
@@ -64,3 +74,9 @@ def _figures(
         Figure(f"{what} driver", contestant.name, "ms", (*drivers,), DRIVER_MS),
         Figure(f"{what} driver and worker", contestant.name, "ms", (*both,), limit, note=note),
     ]
+
+
+def _acknowledge(client: Client, number: int) -> None:
+    client.send(f"<getProperties version='1.7' device='{client.device}' name='BATCH_STATUS'/>")
+    batch = client.definition("BATCH_STATUS").values["BATCH"]
+    client.new("Text", "BATCH_ACKNOWLEDGE", BATCH=batch, FRAMES=str(number))
