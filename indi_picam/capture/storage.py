@@ -19,6 +19,7 @@ import errno
 import fcntl
 import os
 import pwd
+import re
 import resource
 import sys
 from contextlib import suppress
@@ -36,6 +37,7 @@ DISK_RESERVE_SHARE = 0.05
 DESCRIPTOR_RESERVE = 128
 """For frames on their way, workers, the server, and the files of the moment."""
 _OPEN = "/proc/self/fd"
+_MEMINFO = re.compile(rb"^(MemTotal|MemAvailable|CmaFree): +(\d+) kB$", re.MULTILINE)
 
 
 class StoreFault(Exception):
@@ -122,12 +124,10 @@ def free_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
     What the kernel calls available less CmaFree, which the camera's own buffers need, and less the
     reserve.
     """
-    kilobytes = {}
-    for line in meminfo.read_text().splitlines():
-        name, _, value = line.partition(":")
-        kilobytes[name] = int(value.split()[0])
-    available = (kilobytes["MemAvailable"] - kilobytes.get("CmaFree", 0)) << 10
-    reserve = max(MEMORY_RESERVE_BYTES, int(MEMORY_RESERVE_SHARE * (kilobytes["MemTotal"] << 10)))
+    with open(meminfo, "rb") as file:
+        size = {name: int(kilobytes) << 10 for name, kilobytes in _MEMINFO.findall(file.read())}
+    available = size[b"MemAvailable"] - size.get(b"CmaFree", 0)
+    reserve = max(MEMORY_RESERVE_BYTES, int(MEMORY_RESERVE_SHARE * size[b"MemTotal"]))
     return max(0, available - reserve)
 
 

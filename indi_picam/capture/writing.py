@@ -185,6 +185,8 @@ class Writing:
 
     def _next_to_write(self) -> Frame | None:
         """The oldest frame that belongs on disk, or has to go there as memory is short."""
+        if not self._shelf.in_memory:
+            return None
         short = self._free_memory() < max(1, self._shelf.bytes_to_come())
         short = short or self._free_descriptors() < max(1, self._shelf.frames_to_come())
         due = any(b.in_memory for b in self._shelf.values() if short or b.where is Where.DISK)

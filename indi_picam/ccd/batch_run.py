@@ -57,12 +57,14 @@ class BatchRun:
         store: Store,
         frames: FrameExchange,
         expected: Callable[[int], Estimate],
+        progressed: Callable[[], None],
         tell: Callable[[str], None],
         warn: Callable[[str], None],
     ) -> None:
         """``expected`` says how long so many frames will take that are asked for now.
 
-        ``tell`` gets sentences about what is going on, ``warn`` about what went wrong.
+        ``progressed`` is called after each frame. ``tell`` gets sentences about what is going on,
+        ``warn`` about what went wrong.
         """
         self.order = order
         self.made_up = 0
@@ -73,6 +75,7 @@ class BatchRun:
         self._store = store
         self._frames = frames
         self._expected = expected
+        self._progressed = progressed
         self._tell = tell
         self._warn = warn
         self._pending = deque(order.numbers)
@@ -204,6 +207,7 @@ class BatchRun:
         self.made_up += frame.dropped
         self._failures = 0
         self._frames.taken(frame)
+        self._progressed()
         if not left or not self._may_go.is_set() or self._store.is_full(self._frame_bytes):
             self._stopped.set()
 

@@ -75,6 +75,8 @@ class Batches:
         self._taking = frames
         self._exchange = exchange
         self._store = Store(self)
+        self._changed: set[str] = set()
+        """Batches of which the progress will be told in a moment."""
         self._run: BatchRun | None = None
         self._ending: asyncio.Task[None] | None = None
         self._start = device.add(batch_properties.START, self._begin_batch)
@@ -257,13 +259,14 @@ class Batches:
 
     def _frames(self, asked: Mapping[str, str]) -> tuple[str, list[int]]:
         """The batch and the frames that a client names; no frames mean all."""
+        id, text = asked.get("BATCH", ""), asked.get("FRAMES", "")
         try:
-            batch = self._store.batch(asked.get("BATCH", ""))
+            count = self._store.tally(id).count
+            # A damaged manifest does not tell how many; to ask all frames lasts.
+            waiting = () if text and count else self._store.batch(id).waiting
         except StoreFault as fault:
             raise Refused(str(fault)) from None
-        text = asked.get("FRAMES", "")
-        last = max((batch.count, *batch.waiting))  # a damaged manifest does not tell how many
-        return batch.id, numbers_of(text, last) if text else list(batch.waiting)
+        return id, numbers_of(text, max((count, *waiting))) if text else list(waiting)
 
     # -- taking ------------------------------------------------------------------------------------
 
@@ -278,6 +281,7 @@ class Batches:
             self._store,
             self._taking,
             lambda frames: self._exchange.expected(plan, frames, where),
+            progressed=lambda: self._show_soon(batch),
             tell=self._tell,
             warn=lambda sentence: self._device.message(sentence, "WARNING"),
         )
@@ -324,7 +328,7 @@ class Batches:
         run = self._run
         if run is not None and run.order.id == batch and run.order.live and not run.is_aborted:
             self._delivery.add(batch, [number])
-        self._show(batch)
+        self._show_soon(batch)
 
     def frames_pushed_out(self, batch: str) -> None:
         """Tells how many are left, if it is the batch that the progress is of."""
@@ -337,8 +341,19 @@ class Batches:
 
     # -- what is shown -----------------------------------------------------------------------------
 
+    def _show_soon(self, id: str) -> None:
+        """Tells the progress once for all that happens at this moment."""
+        if id not in self._changed:
+            self._changed.add(id)
+            asyncio.get_running_loop().call_soon(self._show_if_changed, id)
+
+    def _show_if_changed(self, id: str) -> None:
+        if id in self._changed:
+            self._show(id)
+
     def _show(self, id: str) -> None:
         """Tells the progress of a batch; while one is taken, of that alone."""
+        self._changed.discard(id)
         try:
             batch = self._store.tally(id)
         except StoreFault:
@@ -366,8 +381,6 @@ class Batches:
         batch = self._run.order.id if self._run else self._status["BATCH"]
         state = State.BUSY if self._run else State.OK
         self._device.set(self._status, {"BATCH": batch, "WORDS": words}, state=state)
-        if self._run:
-            self._show(batch)
 
     def _show_stored(self) -> None:
         """Tells what is in the store, for ``picam batches``."""

@@ -1,9 +1,9 @@
 """How long a batch would take, and how many frames would fit, before it is started.
 
-ESTIMATE is told anew whenever a setting that it depends on is changed; which batch it is of, a
-client says with ESTIMATE_FOR, or by starting one. It rests on what was measured of the camera, and
-shows Ok then, else Idle; Alert if the batch would be refused. Called by the camera device; batches
-ask it for their time.
+ESTIMATE is told anew when a setting that it depends on is changed, twice a second at most; which
+batch it is of, a client says with ESTIMATE_FOR, or by starting one. It rests on what was measured
+of the camera, and shows Ok then, else Idle; Alert if the batch would be refused. Called by the
+camera device; batches ask it for their time.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ CONCERNS = {
     "ESTIMATE_FOR",
 }
 """Settings that an estimate depends on."""
+_PAUSE_S = 0.5
+"""Real time from one to the next: clients acknowledge frames as fast as they come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class Estimating:
         while self._stale:
             self._stale = False
             await self._show()
+            await asyncio.sleep(_PAUSE_S)
 
     async def _show(self) -> None:
         asked, directory = self._asked_for.values, self._exchange.directory()
