@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -153,6 +154,33 @@ def test_what_is_acknowledged_or_discarded_is_not_offered_again(client: Client) 
     assert "no batch" in ask(
         client, "Text", "BATCH_REDELIVER", {"BATCH": batch, "FRAMES": ""}, "Alert"
     )
+
+
+def test_little_is_told_of_many_frames_and_the_last_of_it_is_right(client: Client) -> None:
+    """A client acknowledges frames as fast as they come: each asks no more than what changed."""
+    frames = 30
+    ask(client, "Switch", "BATCH_STORAGE", {"MEMORY": "On"})
+    start = start_batch(client, frames, 0.1)
+    delivered(client, start, frames)
+    client.wait(lambda m: m.get("name") == "BATCH_STATUS" and m.get("state") == "Ok", start)
+
+    def told(name: str, since: int) -> list[Element]:
+        return [m for m in client.log[since:] if m.get("name") == name]
+
+    assert len(told("BATCH_PROGRESS", start)) <= 2 * frames + 5
+    batch, position, began = batch_id(client, start), len(client.log), time.monotonic()
+    for number in range(1, frames + 1):
+        acknowledged = {"BATCH": batch, "FRAMES": str(number)}
+        client.new("Text", DEVICE, "BATCH_ACKNOWLEDGE", acknowledged)
+    last = client.wait(
+        lambda m: m.get("name") == "BATCH_ACKNOWLEDGE" and values(m).get("FRAMES") == str(frames),
+        position,
+    )
+    answered = next(i for i, message in enumerate(client.log) if message is last)
+    client.set_of("ESTIMATE", since=answered)
+    halves = (time.monotonic() - began) / 0.5
+    assert len(told("ESTIMATE", position)) <= 2 + halves
+    assert float(values(told("BATCH_PROGRESS", position)[-1])["ACKNOWLEDGED"]) == frames
 
 
 def test_nothing_on_disk_is_lost_when_the_driver_is_killed(
