@@ -31,7 +31,7 @@ def run(rounds: int) -> list[Figure]:
     few = max(3, rounds // 4)
     series = FRAMES, EXPOSURE_S
     figures = _figures(OURS, "a batch in memory", start_batch, series, few)
-    figures += _figures(OURS, "an acknowledged batch", start_batch, series, few, _acknowledge)
+    figures += _figures(OURS, "an acknowledged batch", start_batch, series, few, acknowledged=True)
     for each in everyone():
         series = (FRAMES, EXPOSURE_S) if each is OURS else (PEERS_FRAMES, PEERS_EXPOSURE_S)
         figures += _figures(each, "fast exposures", start_fast, series, few)
@@ -44,9 +44,8 @@ def _figures(
     start: Start,
     series: tuple[int, float],
     rounds: int,
-    received: Callable[[Client, int], None] = lambda client, number: None,
+    acknowledged: bool = False,
 ) -> list[Figure]:
-    """``received`` is called with the number of each picture that came, from 1."""
     frames, exposure_s = series
     drivers, both, writes = [], [], []
     with stage(contestant) as on_stage:
@@ -55,9 +54,12 @@ def _figures(
         for number in range(-1, rounds):
             before = on_stage.family.cpu_s()
             start(client, frames, exposure_s)
+            batch = ""
             for frame in range(1, frames + 1):
                 client.picture(60).let_go()
-                received(client, frame)
+                if acknowledged:
+                    batch = batch or _batch(client)
+                    client.new("Text", "BATCH_ACKNOWLEDGE", BATCH=batch, FRAMES=str(frame))
             time.sleep(0.5)  # what a driver does after the last byte belongs to the run
             after = on_stage.family.cpu_s()
             write_ms = one_write(FRAME_BYTES).cpu_ms
@@ -76,7 +78,7 @@ def _figures(
     ]
 
 
-def _acknowledge(client: Client, number: int) -> None:
+def _batch(client: Client) -> str:
+    """The batch that is being taken; the next picture is some time away."""
     client.send(f"<getProperties version='1.7' device='{client.device}' name='BATCH_STATUS'/>")
-    batch = client.definition("BATCH_STATUS").values["BATCH"]
-    client.new("Text", "BATCH_ACKNOWLEDGE", BATCH=batch, FRAMES=str(number))
+    return client.definition("BATCH_STATUS").values["BATCH"]

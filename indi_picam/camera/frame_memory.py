@@ -26,7 +26,7 @@ MOST_BYTES = 64_000_000
 """Of those kept; one is, however large it is."""
 _MADV_POPULATE_WRITE = 23
 """madvise(2), Linux 5.14; one fault for each of 6,000 pages takes three times as long."""
-# mmap.madvise keeps Python's lock all the while from the thread that listens to the driver.
+# mmap.madvise keeps Python's lock all the while from picamera2's threads.
 _madvise = ctypes.CDLL(None).madvise
 _madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
@@ -34,8 +34,8 @@ _madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 class FrameMemory:
     """A memfd that there is room for; all zero when it is new.
 
-    Pixels are written into its mapping when it is used more than once, else with :meth:`write`:
-    pages that are written as wholes need neither be zeroed nor mapped first.
+    Pixels are written into its mapping when it has one. Where it would serve a single frame,
+    :meth:`write` costs less: pages that are written as wholes need neither be zeroed nor mapped.
     """
 
     def __init__(self, size: int) -> None:

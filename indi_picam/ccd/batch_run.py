@@ -63,8 +63,8 @@ class BatchRun:
     ) -> None:
         """``expected`` says how long so many frames will take that are asked for now.
 
-        ``progressed`` is called after each frame. ``tell`` gets sentences about what is going on,
-        ``warn`` about what went wrong.
+        ``progressed`` is called when figures have changed. ``tell`` gets sentences about what is
+        going on, ``warn`` about what went wrong.
         """
         self.order = order
         self.made_up = 0
@@ -181,6 +181,8 @@ class BatchRun:
     def exposure_began(self, plan: ExposurePlan, at_ns: int) -> None:
         """Tells which frame is being taken."""
         self._frames.began(at_ns)
+        if not self._begun:  # after a start, which lasts: more time is left than was expected
+            self._progressed()
         self._begun = min(self._begun + 1, 2, len(self._pending))
         frame = f"frame {self._pending[self._begun - 1]} of {self.order.asked}"
         self._tell(f"Taking {frame}, {plan.exposure_s:g} s.")

@@ -139,7 +139,7 @@ def test_a_new_memory_is_there_and_zero(advice: int, monkeypatch: pytest.MonkeyP
 
 
 def test_others_run_while_pages_are_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that listen to the driver and to libcamera, in the same process."""
+    """Threads of picamera2, in the same process."""
     spans, ran_at, ended = [], list[float](), threading.Event()
     touch = frame_memory._madvise
 

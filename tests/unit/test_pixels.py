@@ -97,8 +97,17 @@ WINDOWS = [
 @pytest.mark.parametrize(("roi", "bin_x", "bin_y"), WINDOWS)
 @pytest.mark.parametrize(("raw_format", "bits", "left", "scaled", "adc"), LAYOUTS)
 def test_every_layout_and_window_is_stored_exactly(
-    raw_format: str, bits: int, left: int, scaled: int, adc: int, roi: Roi, bin_x: int, bin_y: int
+    raw_format: str,
+    bits: int,
+    left: int,
+    scaled: int,
+    adc: int,
+    roi: Roi,
+    bin_x: int,
+    bin_y: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(pixels, "_BAND_BYTES", 1000)
     mode = SensorMode(150, 300, bits)
     rng = np.random.default_rng([bits, roi.x, bin_x])
     values = (rng.integers(0, 1 << bits, (300, 150)) << left).astype(np.uint16)
