@@ -150,7 +150,7 @@ class FrameTaker:
         self._expect(wait_us)
         self.tick()
         take.memory = self._memories.reserve(request.file_bytes)
-        take.memory.map()
+        take.memory.map()  # while nothing waits for it
 
     def _choose(self, request: FrameRequest, settings: Settings) -> tuple[Way, float]:
         """The way to take, and how long until the next exposure of a sensor that runs so, in us."""

@@ -107,7 +107,7 @@ def test_every_layout_and_window_is_stored_exactly(
     bin_y: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pixels, "_BAND_BYTES", 1000)
+    monkeypatch.setattr(pixels, "_BAND_BYTES", 1000)  # so that there is more than one
     mode = SensorMode(150, 300, bits)
     rng = np.random.default_rng([bits, roi.x, bin_x])
     values = (rng.integers(0, 1 << bits, (300, 150)) << left).astype(np.uint16)
